@@ -1,0 +1,78 @@
+"""How the suites time: two sides in turn, medians, and the machine's own peak beside them."""
+
+import importlib.metadata
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+
+def paired(sides: Mapping[str, Callable[[], object]], *, repetitions: int) -> dict[str, dict[str, float]]:
+    """Times the sides in turn, after one warm-up each, so that a drift of the machine hits all of them.
+
+    Returns, for each side, `median_ms`, `min_ms` and `max_ms`; and for each side but the first `ratio_to_first`:
+    the median over repetitions of its time by the first side's time in the same turn (2 = the first is twice
+    as fast).
+    """
+    for side in sides.values():
+        side()
+    seconds = {name: [] for name in sides}
+    for _ in range(repetitions):
+        for name, side in sides.items():
+            start = time.perf_counter()
+            side()
+            seconds[name].append(time.perf_counter() - start)
+    first = seconds[next(iter(sides))]
+    return {
+        name: {
+            "median_ms": 1e3 * statistics.median(times),
+            "min_ms": 1e3 * min(times),
+            "max_ms": 1e3 * max(times),
+            "ratio_to_first": statistics.median(t / f for t, f in zip(times, first, strict=True)),
+        }
+        for name, times in seconds.items()
+    }
+
+
+def matmul_peak() -> float:
+    """FLOP/s of the best of ten float32 products of 2048 x 2048 matrices on the default device."""
+    a = jnp.ones((2048, 2048))
+    product = jax.jit(lambda a: a @ a)
+    product(a).block_until_ready()
+    best = float("inf")
+    for _ in range(10):
+        start = time.perf_counter()
+        product(a).block_until_ready()
+        best = min(best, time.perf_counter() - start)
+    return 2 * 2048**3 / best
+
+
+def peak_memory_gib() -> float:
+    """Largest resident size that this process has had, in GiB (all sides that ran in it together)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def machine() -> dict[str, str | int]:
+    """What a reader needs to place the figures: processor, cores, device and the versions of the libraries."""
+    versions = {
+        name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy", "transformers", "torch")
+    }
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "device": jax.devices()[0].device_kind,
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo", encoding="utf-8") as lines:
+        return next(
+            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown"
+        )
