@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from absl import app, logging
 
+from vigorl_jax.host_memory import keep_freed_memory
+
 
 def launch(run: Callable[[], int | None]) -> None:
     """Parses the flags, runs, and exits with the returned status (None: 0).
@@ -15,13 +17,19 @@ def launch(run: Callable[[], int | None]) -> None:
     """
 
     def main(argv: list[str]) -> int | None:
+        name = pathlib.Path(argv[0]).stem
         if len(argv) > 1:
-            raise app.UsageError(f"unexpected arguments {argv[1:]}; every argument is a --flag")
+            return _fail(name, f"unexpected argument {argv[1]!r}; every choice is a --flag, see --help")
         logging.set_verbosity(logging.WARNING)
+        keep_freed_memory()
         try:
             return run()
         except (ValueError, OSError) as error:
-            sys.stderr.write(f"{pathlib.Path(argv[0]).stem}: {error}\n")
-            return 1
+            return _fail(name, str(error))
 
     app.run(main)
+
+
+def _fail(name: str, message: str) -> int:
+    sys.stderr.write(f"{name}: {message}\n")
+    return 1

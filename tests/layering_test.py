@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = "vigorl_jax"
 # A layer may import itself and what stands on lines above; two on one line do not import each other.
 LAYERS = (
-    ("array_typing", "buckets"),
+    ("array_typing", "buckets", "host_memory"),
     ("qwen25vl", "processing"),
     ("tasks",),
     ("datasets",),

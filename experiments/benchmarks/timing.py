@@ -7,9 +7,12 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+
+Result = TypeVar("Result")
 
 
 def paired(sides: Mapping[str, Callable[[], object]], *, repetitions: int) -> dict[str, dict[str, float]]:
@@ -50,6 +53,21 @@ def matmul_peak() -> float:
         product(a).block_until_ready()
         best = min(best, time.perf_counter() - start)
     return 2 * 2048**3 / best
+
+
+def memory_bandwidth() -> float:
+    """Bytes/s of the best of ten sums over 256 MiB of float32 on the default device."""
+    a = jnp.ones(1 << 26)
+    total = jax.jit(jnp.sum)
+    total(a).block_until_ready()
+    return a.nbytes / min(elapsed(lambda: total(a).block_until_ready())[1] for _ in range(10))
+
+
+def elapsed(call: Callable[[], Result]) -> tuple[Result, float]:
+    """The result of a call and the seconds that it took."""
+    start = time.perf_counter()
+    result = call()
+    return result, time.perf_counter() - start
 
 
 def peak_memory_gib() -> float:

@@ -129,5 +129,5 @@ def test_wrong_input_and_wrong_flags_end_in_one_line_and_a_failure(tmp_path):
     assert "--dtype=int8: value should be one of <float32|bfloat16|float16>" in flags.stderr
     extra = run("--input=a", "--output=b", "c")
     assert extra.returncode == 1
-    assert "unexpected arguments ['c']; every argument is a --flag" in extra.stderr
+    assert "unexpected argument 'c'; every choice is a --flag" in extra.stderr
     assert not any("Traceback" in result.stderr for result in (absent, flags, extra))

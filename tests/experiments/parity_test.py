@@ -66,7 +66,7 @@ def test_a_difference_above_the_tolerance_is_a_failure_with_its_numbers_written(
     [
         (["--image", "absent.jpg"], "absent.jpg"),
         (["--model", "absent"], "absent holds neither preprocessor_config.json"),
-        (["stray"], "unexpected arguments"),
+        (["stray"], "parity: unexpected argument 'stray'"),
     ],
 )
 def test_wrong_input_gives_one_line_and_no_traceback(flags, message):

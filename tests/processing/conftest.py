@@ -28,7 +28,10 @@ def qwen_backend() -> tokenizers.Tokenizer:
         tuple(_spell(half, spelling) for half in _halves(token, ranks)) for token in ranks if len(token) > 1
     ]
     backend = tokenizers.Tokenizer(models.BPE(vocabulary, merges))
-    words = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    words = (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
     split = pre_tokenizers.Split(tokenizers.Regex(words), behavior="isolated")
     backend.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
     return with_added_tokens(backend)

@@ -36,7 +36,8 @@ def pillow_crop(window, side, dot=None, image=IMAGE):
 def our_crops(windows, *, side=112, largest=100, image=IMAGE, **options):
     placed = to_device(image)
     return to_images(
-        crop_patches(placed, windows, side=side, largest=largest, settings=SETTINGS, **options), SETTINGS
+        crop_patches(placed, windows, side=side, largest=largest, settings=SETTINGS, **options),
+        SETTINGS,
     )
 
 
@@ -85,12 +86,8 @@ def test_dots_equal_pillows_ellipse_wherever_they_are_cut_off():
         np.testing.assert_array_equal(crop, pillow_crop(PLACES[name], 392, dot), name)
     (plain,) = our_crops([PLACES["centre"]], side=392)
     changed = (crops[0] != plain).any(axis=2)
-    assert (
-        changed[196, 196]
-    )
-    assert (
-        0 < changed.mean() < 0.05
-    )
+    assert changed[196, 196]
+    assert 0 < changed.mean() < 0.05
 
 
 def test_only_the_window_of_its_dot_is_marked():

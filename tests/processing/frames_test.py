@@ -47,6 +47,7 @@ def test_a_clamped_window_has_its_own_scale_on_each_axis():
     )  # 65.5 * 504 / 130, 55.5 * 504 / 110
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(frames(), frames(), st.data())
 def test_points_come_back_within_half_a_pixel_of_the_coarser_frame(source, target, data):
     point = data.draw(st.integers(0, source.width - 1)), data.draw(st.integers(0, source.height - 1))
@@ -60,6 +61,7 @@ def test_points_come_back_within_half_a_pixel_of_the_coarser_frame(source, targe
         assert abs(back[axis] - point[axis] - Fraction(1, 2)) <= max(1, target_pixel) / 2
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(SIDES, SIDES, SIDES, SIDES, st.data())
 def test_every_pixel_of_an_image_lands_inside_the_image_at_another_size(
     width, height, new_width, new_height, data
@@ -72,6 +74,7 @@ def test_every_pixel_of_an_image_lands_inside_the_image_at_another_size(
         assert map_point(map_point(point, original, model), model, original) == point
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(frames(), frames(), st.tuples(*[st.integers(-9999, 9999)] * 4))
 def test_boxes_map_there_and_back_exactly(source, target, box):
     assert map_box(map_box(box, source, target), target, source) == box

@@ -88,7 +88,9 @@ def test_unusable_values_are_refused_with_the_file_named(tmp_path, values, messa
 
 
 def test_missing_and_broken_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"holds neither preprocessor_config\.json nor processor_config\.json"):
+    with pytest.raises(
+        ValueError, match=r"holds neither preprocessor_config\.json nor processor_config\.json"
+    ):
         ImageSettings.from_model_dir(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text("{")
     with pytest.raises(ValueError, match="is not JSON"):

@@ -72,7 +72,7 @@ def test_image_tokens_that_do_not_match_the_grids_are_refused(tokens, grids, mes
 
 def test_rotation_by_a_quarter_turn_swaps_the_halves_of_a_head():
     x = jnp.array([[[[1.0, 2.0, 3.0, 4.0]]]])
-    turned = rope.rotate(x, jnp.full((1, 1, 2), np.pi / 2))
+    turned = rope.rotate(x, rope.rotation(jnp.full((1, 1, 2), np.pi / 2)))
     np.testing.assert_allclose(turned[0, 0, 0], [-3.0, -4.0, 1.0, 2.0], atol=1e-6)
 
 
@@ -81,7 +81,7 @@ def test_angles_stay_exact_beyond_what_bfloat16_can_hold():
     angles = rope.text_angles(positions, head_dim=8, theta=1e6, sections=(1, 1, 2))
     np.testing.assert_allclose(angles[0, 0], 1_001 / 1e6 ** np.array([0, 0.25, 0.5, 0.75]), rtol=1e-6)
     x = jnp.zeros((1, 1, 1, 8), jnp.bfloat16).at[..., 0].set(1)
-    turned = rope.rotate(x, angles)
+    turned = rope.rotate(x, rope.rotation(angles))
     assert turned.dtype == jnp.bfloat16
     assert float(turned[0, 0, 0, 0]) == float(jnp.bfloat16(np.cos(1_001)))
 
@@ -102,8 +102,11 @@ def test_rotary_scores_depend_on_the_distance_alone():
     q, k = (jnp.asarray(rng.normal(size=(1, 1, 1, 8)), jnp.float32) for _ in range(2))
 
     def score(query_at, key_at):
-        angles = [rope.text_angles(jnp.full((3, 1, 1), p), 8, 100.0, (1, 1, 2)) for p in (query_at, key_at)]
-        return float(jnp.vdot(rope.rotate(q, angles[0]), rope.rotate(k, angles[1])))
+        turned = [
+            rope.rotate(x, rope.rotation(rope.text_angles(jnp.full((3, 1, 1), p), 8, 100.0, (1, 1, 2))))
+            for x, p in ((q, query_at), (k, key_at))
+        ]
+        return float(jnp.vdot(*turned))
 
     assert score(7, 4) == pytest.approx(score(107, 104), abs=1e-4)
     assert abs(score(7, 4) - score(7, 5)) > 1e-3

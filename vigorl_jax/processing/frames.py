@@ -45,6 +45,11 @@ class Frame:
         """The frame of an original image; original(640, 480) has the window (0, 0, 640, 480)."""
         return cls((0, 0, width, height), width, height)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.width, self.height
+
     def resized(self, width: int, height: int) -> "Frame":
         """The same window at another resolution, such as the model's."""
         return Frame(self.window, width, height)
@@ -72,17 +77,16 @@ def map_point(point: Point, source: Frame, target: Frame) -> Point:
     With original = Frame.original(1920, 1080) and model = original.resized(1932, 1092), (1919, 540) of the original is
     (1931, 546) of the model, and back. A crop returns pixels outside of itself for points that it does not show.
     """
-    exact = _map_position(point[0] + Fraction(1, 2), point[1] + Fraction(1, 2), source, target)
-    return math.floor(exact[0]), math.floor(exact[1])
+    x, y = (_map_axis(value + Fraction(1, 2), axis, source, target) for axis, value in enumerate(point))
+    return math.floor(x), math.floor(y)
 
 
 def map_box(box: tuple, source: Frame, target: Frame) -> ExactBox:
     """The box with its edges in the target's pixels, as exact fractions; not clamped.
 
-    Half of a 100-pixel-wide original shown at 50 pixels: (0, 0, 50, 10) becomes (0, 0, 25, 5).
+    From an original of 100 x 20 pixels to a model that sees it at 50 x 10, (0, 0, 50, 10) becomes (0, 0, 25, 5).
     """
-    x0, y0, x1, y1 = box
-    return *_map_position(x0, y0, source, target), *_map_position(x1, y1, source, target)
+    return tuple(_map_axis(edge, index % 2, source, target) for index, edge in enumerate(box))
 
 
 def round_box(box: tuple) -> Box:
@@ -90,16 +94,12 @@ def round_box(box: tuple) -> Box:
     return tuple(math.floor(Fraction(edge) + Fraction(1, 2)) for edge in box)
 
 
-def _map_position(x: Fraction, y: Fraction, source: Frame, target: Frame) -> tuple[Fraction, Fraction]:
-    return (
-        _map_axis(x, source.window[0], source.window[2], source.width, target.window[0], target.window[2], target.width),
-        _map_axis(y, source.window[1], source.window[3], source.height, target.window[1], target.window[3], target.height),
-    )  # fmt: skip
-
-
-def _map_axis(value, source_low, source_high, source_size, target_low, target_high, target_size) -> Fraction:
-    original = source_low + Fraction(value) * (source_high - source_low) / source_size
-    return (original - target_low) * target_size / (target_high - target_low)
+def _map_axis(value: Fraction | int, axis: int, source: Frame, target: Frame) -> Fraction:
+    """Maps a position on axis 0 (x) or 1 (y)."""
+    low, high = source.window[axis], source.window[axis + 2]
+    original = low + Fraction(value) * (high - low) / source.size[axis]
+    low, high = target.window[axis], target.window[axis + 2]
+    return (original - low) * target.size[axis] / (high - low)
 
 
 def smart_resize(height: int, width: int, *, unit: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:

@@ -31,9 +31,8 @@ from vigorl_jax.processing.settings import Grid, ImageSettings
 DOT_RADIUS = 7
 DOT_OUTLINE = 2
 
-_MARGIN = (
-    3 * MAX_EXTENT
-)  # bytes before and behind the pixels, so that a slice that starts or ends outside is not moved
+# Bytes before and behind the pixels: without them XLA would move a slice that starts or ends outside.
+_MARGIN = 3 * MAX_EXTENT
 
 Count = Int[Array, ""]
 PerTile = Int[Array, "N"]
@@ -59,7 +58,8 @@ class DeviceImage:
 def to_device(image: np.ndarray) -> DeviceImage:
     """Sends an image, uint8 RGB [H, W, 3], to the default device.
 
-    Where originals are too many for the device, send only the window: to_device(image[y0:y1, x0:x1]) and crop it whole.
+    Where originals are too many for the device, send the window alone, to_device(image[y0:y1, x0:x1]), and crop all of
+    it: the window is then (0, 0, x1 - x0, y1 - y0) and a dot (x - x0, y - y0).
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(
@@ -151,9 +151,8 @@ def _resize(
         resample = _resample_rows_first if order else _resample_columns_first
         for tiles in Tiles.join(plans).batches(shape.batch):
             resized = resample(_read_tiles(image, tiles, shape.extent, dots), tiles)
-            pixels = place_patches(
-                pixels, _to_patches(resized, patch_size=settings.patch_size), tiles.patch_index
-            )
+            pieces = _to_patches(resized, patch_size=settings.patch_size)
+            pixels = place_patches(pixels, pieces, tiles.patch_index)
     return Patches(pixels, (grid,) * len(windows))
 
 

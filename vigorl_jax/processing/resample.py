@@ -1,8 +1,9 @@
 """Pillow's 8-bit bicubic resize as integer tables, and its division into tiles of one static shape. NumPy only.
 
 Pillow resizes each axis by a weighted sum of neighbouring pixels with weights rounded to 22 binary places, and rounds
-to 8 bits after each axis. Both roundings are integer arithmetic, so the same sums give the same bytes anywhere. Images of any size run through one compiled program because the output is made tile by tile, and a
-tile's shapes depend on how much the image shrinks, never on its size.
+to 8 bits after each axis. All of it is integer arithmetic, so the same sums give the same bytes on any device. Images
+of any size run through one compiled program because the output is made tile by tile, and a tile's shapes depend on
+how much the image shrinks, never on its size.
 """
 
 import dataclasses
@@ -18,19 +19,19 @@ from vigorl_jax.processing.frames import Box
 from vigorl_jax.processing.settings import Grid
 
 PRECISION = 22
-TILE_PATCHES = (
-    8  # patches on a tile's side: 112 pixels, small enough for the cache, large enough for vector loops
-)
 MAX_EXTENT = 4096
+# Patches on a tile's side: 112 pixels are small enough for the cache and large enough for vector loops.
+TILE_PATCHES = 8
 
 _UNUSED = 1 << 30  # index of a patch that no image has; writes there are dropped
 
 
 def rows_first(size_in: tuple[int, int], size_out: tuple[int, int], pillow: str = PIL.__version__) -> bool:
-    """Whether the installed Pillow resizes the rows before the columns, which differs by a level here and there.
+    """Whether the installed Pillow resizes along the height before the width (sizes are height, width).
 
-    Up to version 12 it never did. Version 13 does where the height (sizes are height, width) shrinks by more than twice
-    as many pixels as the width: 480 x 640 to 476 x 644. Following it keeps patches equal to transformers' everywhere.
+    Up to version 12 the width came first. In version 13 the height does where it shrinks, and by more than twice as
+    many pixels as the width: 480 x 640 to 476 x 644. The results differ by rounding and where sharp edges overshoot;
+    following the installed version keeps patches equal to those of transformers on the same machine.
     """
     shorter, narrower = (before - after for before, after in zip(size_in, size_out, strict=True))
     return int(pillow.split(".")[0]) >= 13 and shorter > max(0, 2 * narrower)
@@ -197,10 +198,8 @@ def _axis_tiles(size_in: int, patches: int, shape: TileShape) -> tuple[np.ndarra
     weights = weights[:, : shape.taps]  # a tap more can come of rounding; its weight is then zero
     missing = -size_out % shape.side
     starts = np.pad(starts, (0, missing), mode="edge").reshape(-1, shape.side)
-    weights = np.pad(weights, [(0, missing), (0, shape.taps - weights.shape[1])]).reshape(
-        -1, shape.side, shape.taps
-    )
-    return starts[:, 0], starts - starts[:, :1], weights
+    weights = np.pad(weights, [(0, missing), (0, shape.taps - weights.shape[1])])
+    return starts[:, 0], starts - starts[:, :1], weights.reshape(*starts.shape, shape.taps)
 
 
 @functools.lru_cache(maxsize=256)

@@ -27,14 +27,8 @@ class ControlIds:
     video_pad: int
 
 
-_CONTROL_NAMES = {
-    "end_of_text": "<|endoftext|>",
-    **{
-        field.name: f"<|{field.name}|>"
-        for field in dataclasses.fields(ControlIds)
-        if field.name != "end_of_text"
-    },
-}
+_CONTROL_NAMES = {field.name: f"<|{field.name}|>" for field in dataclasses.fields(ControlIds)}
+_CONTROL_NAMES["end_of_text"] = "<|endoftext|>"
 
 
 class Tokenizer:
@@ -90,7 +84,7 @@ class Tokenizer:
         )
 
     def encode_plain(self, text: str) -> list[int]:
-        """Ids of text from anywhere: nothing in it is parsed, "<|im_end|>" and "<tool_call>" become their characters."""
+        """Ids of text from anywhere; nothing in it is parsed: "<|im_end|>" and "<tool_call>" are plain characters."""
         return self._plain.encode(text, add_special_tokens=False).ids
 
     def encode_with_tool_tags(self, text: str) -> list[int]:
@@ -98,7 +92,7 @@ class Tokenizer:
         if not self._tool_ids:
             return self.encode_plain(text)
         ids = []
-        for piece in re.split("|".join(f"({re.escape(tag)})" for tag in self._tool_ids), text):
+        for piece in re.split(f"({'|'.join(map(re.escape, self._tool_ids))})", text):
             if piece in self._tool_ids:
                 ids.append(self._tool_ids[piece])
             elif piece:

@@ -4,7 +4,9 @@ Angles and rotations are float32 whatever the model's dtype: bfloat16 angles are
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -53,10 +55,28 @@ def text_angles(positions: Positions, head_dim: int, theta: float, sections: tup
     return jnp.moveaxis(per_frequency, 0, -1) * inverse_frequencies(head_dim, theta)
 
 
+class Rotation(NamedTuple):
+    """Cosine and sine of the angles of every token or patch.  # float32 [B, L, C / 2] each"""
+
+    cos: Angles
+    sin: Angles
+
+
 @typed
-def rotate(x: Float[Array, "B L H C"], angles: Angles) -> Float[Array, "B L H C"]:
-    """Turns each pair (x[j], x[j + C/2]) of every head by angles[j]; computed in float32, returned in x's dtype."""
-    cos, sin = jnp.cos(angles)[:, :, None], jnp.sin(angles)[:, :, None]
+def rotation(angles: Angles) -> Rotation:
+    """The tables that all layers share."""
+    # A loop is the one thing that XLA for CPU does not merge into what follows: a plain cosine, barrier or not, is
+    # taken anew in every layer for every head.
+    cos, sin = jax.lax.map(
+        lambda is_sin: jnp.where(is_sin, jnp.sin(angles), jnp.cos(angles)), jnp.array([False, True])
+    )
+    return Rotation(cos, sin)
+
+
+@typed
+def rotate(x: Float[Array, "B L H C"], by: Rotation) -> Float[Array, "B L H C"]:
+    """Turns each pair (x[j], x[j + C/2]) of every head by angle j; computed in float32, returned in x's dtype."""
+    cos, sin = by.cos[:, :, None], by.sin[:, :, None]
     low, high = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1).astype(x.dtype)
 

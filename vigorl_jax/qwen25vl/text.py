@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vigorl_jax.array_typing import (
-    Angles,
     Array,
     CachedHeads,
     Hidden,
@@ -23,6 +22,7 @@ from vigorl_jax.qwen25vl import rope
 from vigorl_jax.qwen25vl.attention import attention, causal_attention
 from vigorl_jax.qwen25vl.config import TextConfig
 from vigorl_jax.qwen25vl.layers import GatedMLP, Observer, RMSNorm, linear, unobserved
+from vigorl_jax.qwen25vl.rope import Rotation
 
 
 @runtime_checkable
@@ -82,7 +82,7 @@ class TextAttention(nnx.Module):
     def __call__(
         self,
         x: Hidden,
-        angles: Angles,
+        rotation: Rotation,
         slots: Int[Array, "B L"],
         segments: Tokens | None,
         memory: LayerMemory | None,
@@ -92,8 +92,8 @@ class TextAttention(nnx.Module):
         def heads(y: Array) -> Array:
             return y.reshape(batch, length, -1, self.head_dim)
 
-        q = rope.rotate(heads(self.q(x)), angles)
-        k = rope.rotate(heads(self.k(x)), angles).swapaxes(1, 2)
+        q = rope.rotate(heads(self.q(x)), rotation)
+        k = rope.rotate(heads(self.k(x)), rotation).swapaxes(1, 2)
         v = heads(self.v(x)).swapaxes(1, 2)
         if memory is None:
             out = causal_attention(q, k, v, segments)
@@ -115,12 +115,12 @@ class TextLayer(nnx.Module):
     def __call__(
         self,
         x: Hidden,
-        angles: Angles,
+        rotation: Rotation,
         slots: Int[Array, "B L"],
         segments: Tokens | None = None,
         memory: LayerMemory | None = None,
     ) -> tuple[Hidden, LayerMemory | None]:
-        update, memory = self.attn(self.input_norm(x), angles, slots, segments, memory)
+        update, memory = self.attn(self.input_norm(x), rotation, slots, segments, memory)
         x = x + update
         return x + self.mlp(self.post_norm(x)), memory
 
@@ -168,9 +168,10 @@ class LanguageModel(nnx.Module):
         if lengths is not None:
             slots = slots + lengths[:, None]
         angles = rope.text_angles(positions, config.head_dim, config.rope_theta, config.mrope_section)
+        rotation = rope.rotation(angles)
         updated = []
         for i in range(config.num_layers):
-            x, layer_cache = self.layers[str(i)](x, angles, slots, segments, cache[i] if cache else None)
+            x, layer_cache = self.layers[str(i)](x, rotation, slots, segments, cache[i] if cache else None)
             updated.append(layer_cache)
             observe(f"language_model.layers.{i}", x)
         x = self.norm(x)

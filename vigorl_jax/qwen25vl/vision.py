@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from vigorl_jax.array_typing import (
-    Angles,
     Array,
     Float,
     PatchCoordinates,
@@ -21,6 +20,7 @@ from vigorl_jax.qwen25vl.attention import attention
 from vigorl_jax.qwen25vl.config import VISION_NORM_EPS, VisionConfig
 from vigorl_jax.qwen25vl.layers import GatedMLP, Observer, RMSNorm, linear, unobserved
 from vigorl_jax.qwen25vl.patch_layout import PADDING, PatchLayout, tile_slots
+from vigorl_jax.qwen25vl.rope import Rotation
 
 
 @jax.tree_util.register_dataclass
@@ -69,7 +69,7 @@ class VisionAttention(nnx.Module):
             setattr(self, name, linear(config.width, config.width, dtype=dtype, rngs=rngs))
 
     @typed
-    def __call__(self, x: PatchHidden, angles: Angles, segments: PatchSlots, span: int) -> PatchHidden:
+    def __call__(self, x: PatchHidden, rotation: Rotation, segments: PatchSlots, span: int) -> PatchHidden:
         """Attends within each run of `span` slots; `span` divides R."""
         rows, slots, width = x.shape
 
@@ -79,8 +79,8 @@ class VisionAttention(nnx.Module):
         def spans(y: Array) -> Array:
             return y.reshape(rows * slots // span, span, *y.shape[2:])
 
-        q = spans(rope.rotate(heads(self.q(x)), angles))
-        k = spans(rope.rotate(heads(self.k(x)), angles)).swapaxes(1, 2)
+        q = spans(rope.rotate(heads(self.q(x)), rotation))
+        k = spans(rope.rotate(heads(self.k(x)), rotation)).swapaxes(1, 2)
         v = spans(heads(self.v(x))).swapaxes(1, 2)
         segments = spans(segments)
         out = attention(q, k, v, query_segments=segments, key_segments=segments)
@@ -97,8 +97,8 @@ class VisionBlock(nnx.Module):
         self.mlp = GatedMLP(config.width, config.mlp_width, use_bias=True, dtype=dtype, rngs=rngs)
 
     @typed
-    def __call__(self, x: PatchHidden, angles: Angles, segments: PatchSlots, span: int) -> PatchHidden:
-        x = x + self.attn(self.norm1(x), angles, segments, span)
+    def __call__(self, x: PatchHidden, rotation: Rotation, segments: PatchSlots, span: int) -> PatchHidden:
+        x = x + self.attn(self.norm1(x), rotation, segments, span)
         return x + self.mlp(self.norm2(x))
 
 
@@ -134,12 +134,12 @@ class VisionTower(nnx.Module):
         embedded = self.patch_embed(batch.patches.astype(self.patch_embed.kernel.dtype))
         x = jnp.where((batch.source != PADDING)[..., None], embedded[batch.source], 0)
         observe("visual.patch_embed", x)
-        angles = rope.vision_angles(batch.coordinates, self.config.head_dim)
+        rotation = rope.rotation(rope.vision_angles(batch.coordinates, self.config.head_dim))
         for i in range(self.config.depth):
             if i in self.config.full_attention_blocks:
-                x = self.blocks[str(i)](x, angles, batch.images, x.shape[1])
+                x = self.blocks[str(i)](x, rotation, batch.images, x.shape[1])
             else:
-                x = self.blocks[str(i)](x, angles, batch.windows, tile_slots(self.config))
+                x = self.blocks[str(i)](x, rotation, batch.windows, tile_slots(self.config))
             observe(f"visual.blocks.{i}", x)
         merged = self.merger(x)
         observe("visual.merger", merged)
