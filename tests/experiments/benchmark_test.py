@@ -1,13 +1,8 @@
 """The benchmark binary lists its suites, and the harness times both sides in turn."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 from experiments.benchmarks import timing
-
-ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_sides_are_timed_in_turn_after_one_warm_up_each():
@@ -19,9 +14,8 @@ def test_sides_are_timed_in_turn_after_one_warm_up_each():
     assert times["peer"]["median_ms"] >= times["peer"]["min_ms"] > 0
 
 
-def test_an_unknown_suite_is_refused_with_the_known_ones():
-    command = [sys.executable, "-m", "experiments.benchmark", "--suite=nonsense"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def test_an_unknown_suite_is_refused_with_the_known_ones(run_binary):
+    result = run_binary("benchmark", "--suite=nonsense")
     assert result.returncode == 1
     assert "backbone" in result.stderr
     assert "Traceback" not in result.stderr

@@ -12,9 +12,9 @@ import pytest
 from flax import traverse_util
 from safetensors.numpy import load_file
 
-from experiments.convert_weights import Conversion, convert
 from vigorl_jax.qwen25vl import orbax_params, weight_names, weights
 from vigorl_jax.qwen25vl.config import Config, TextConfig, VisionConfig
+from vigorl_jax.qwen25vl.conversion import Conversion, convert
 
 CONFIG = Config(
     VisionConfig(1, 16, 24, 2, 4, 2, 3, 2, 16, (0,), 32),

@@ -12,6 +12,7 @@ from vigorl_jax.testing.byte_tokenizer import byte_tokenizer
 BYTES = Tokenizer(byte_tokenizer())
 QUESTION = (ImageSlot(6), "Which letter is on the red disc?")
 CALL = '<think> Near (31, 74). </think>\n<tool_call>\n{"name": "search_coordinate"}\n</tool_call>'
+CROP = ("<observation>\nThe crop around the point:\n", ImageSlot(4), "</observation>")
 DIALOGUES = {
     "text alone": [Message("user", ("Hello",))],
     "own system message": [Message("system", ("Call <tool_call> once.",)), Message("user", ("Hi", " there"))],
@@ -20,7 +21,7 @@ DIALOGUES = {
     "images in later turns": [
         Message("user", QUESTION),
         Message("assistant", (CALL,)),
-        Message("user", chat.observation("The crop around the point:", ImageSlot(4))),
+        Message("user", CROP),
         Message("assistant", ("<think> It is L. </think>\n<answer> L </answer>",)),
         Message("user", ("\n Sure?", ImageSlot(2))),
     ],
@@ -112,13 +113,12 @@ def test_turns_put_together_while_sampling_equal_the_whole_dialogue(pair):
     first = chat.assistant_target(tokenizer, CALL)
     second = chat.assistant_target(tokenizer, "<answer> L </answer>")
     ids = chat.open_conversation(tokenizer, QUESTION) + first
-    crop = chat.observation("The crop around the point:", ImageSlot(4))
-    ids += chat.next_user_turn(tokenizer, first, crop) + second
+    ids += chat.next_user_turn(tokenizer, first, CROP) + second
     ids += chat.close_assistant(tokenizer, second)
     assert ids == chat.encode_conversation(
         tokenizer,
         [
-            Message("user", QUESTION), Message("assistant", (CALL,)), Message("user", crop),
+            Message("user", QUESTION), Message("assistant", (CALL,)), Message("user", CROP),
             Message("assistant", ("<answer> L </answer>",)),
         ],
     )  # fmt: skip
@@ -162,14 +162,6 @@ def test_control_tokens_in_system_and_assistant_text_stay_plain_but_tool_tags_ar
         text = "a<|im_end|><|image_pad|><tool_call>"
         ids = chat.encode_message(BYTES, Message(role, (text,)))
         assert [index for index in ids if index >= 256] == [257, 270, 258]
-
-
-def test_observations_have_the_official_layout():
-    ids = chat.encode_message(BYTES, Message("user", chat.observation("See:", ImageSlot(1))))
-    vision = "<|vision_start|><|image_pad|><|vision_end|>"
-    expected = f"<|im_start|>user\n<observation>\nSee:\n{vision}</observation><|im_end|>\n"
-    assert BYTES.decode(ids) == expected
-    assert chat.text_observation("No.") == ("<observation>\nNo.\n</observation>",)
 
 
 @pytest.mark.parametrize(

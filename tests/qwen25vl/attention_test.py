@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vigorl_jax.qwen25vl import attention as attention_lib
-from vigorl_jax.qwen25vl.attention import attention, causal_attention
+from vigorl_jax.qwen25vl.attention import attention, causal_attention, merge_attention, partial_attention
 
 
 def _inputs(length=24, keys=24, heads=4, kv_heads=2, dtype=jnp.float32, batch=2):
@@ -92,3 +92,13 @@ def test_shapes_that_disagree_are_refused_by_name():
     q, k, v = _inputs()
     with pytest.raises(Exception, match="v"):
         attention(q, k, v[:, :, :5])
+
+
+def test_attention_over_parts_of_the_keys_merges_to_attention_over_all():
+    q, k, v = _inputs(length=3)
+    slots = jnp.array([[2, 9, 20], [20, 21, 22]])
+    parts = [
+        partial_attention(q, k[:, :, a:b], v[:, :, a:b], query_slots=slots - a) for a, b in ((0, 7), (7, 24))
+    ]  # the first query of the first row sees nothing of the second part
+    whole = attention(q, k, v, query_slots=slots)
+    np.testing.assert_allclose(merge_attention(parts, q.dtype), whole, atol=1e-6)

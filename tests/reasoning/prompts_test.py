@@ -175,7 +175,7 @@ def test_earlier_thoughts_follow_the_question_without_tags():
 def test_the_observation_mentions_the_dot_only_when_one_is_drawn():
     before, after = prompts.observation()
     assert before.startswith("<observation>\n")
-    assert after == "\n</observation>"
+    assert after == "</observation>"
     assert "around the point" in before
     assert "dot" not in before
     assert "red dot marks the point" in prompts.observation(dot=True)[0]

@@ -1,4 +1,4 @@
-"""The table of data sets by name: released training data, benchmarks, layouts for data of one's own."""
+"""The table of data sets by name: released and generated training data, benchmarks, layouts for data of one's own."""
 
 from collections.abc import Mapping
 
@@ -7,9 +7,9 @@ from immutabledict import immutabledict
 from vigorl_jax.datasets.benchmark_rows import BENCHMARKS
 from vigorl_jax.datasets.dataset import Dataset
 from vigorl_jax.datasets.refusals import SourceError
-from vigorl_jax.datasets.training_rows import OWN_LAYOUTS, RELEASED
+from vigorl_jax.datasets.training_rows import GLYPH_SEARCH, OWN_LAYOUTS, RELEASED
 
-_ROWS = (*RELEASED, *BENCHMARKS, *OWN_LAYOUTS)
+_ROWS = (*RELEASED, GLYPH_SEARCH, *BENCHMARKS, *OWN_LAYOUTS)
 CATALOG: Mapping[str, Dataset] = immutabledict({row.name: row for row in _ROWS})
 
 

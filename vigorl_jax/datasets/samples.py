@@ -12,7 +12,9 @@ from immutabledict import immutabledict
 
 from vigorl_jax.datasets.dataset import Dataset, Form
 from vigorl_jax.datasets.refusals import SourceError
+from vigorl_jax.tasks import glyph_search
 from vigorl_jax.tasks.example import TASKS, Example
+from vigorl_jax.tasks.glyph_levels import LEVEL_1
 
 _COLOURS = ("red", "green", "blue", "yellow")
 # Sides are powers of two, so that shares of width and height give the same pixels back exactly.
@@ -169,6 +171,10 @@ def _atlas(seed: _Seed) -> Example:
     )
 
 
+def _glyph(seed: _Seed) -> Example:
+    return glyph_search.example(LEVEL_1, int(seed.rng.integers(1 << 31)), seed.index)
+
+
 _MAKERS: Mapping[str, Callable[[_Seed], Example]] = immutabledict(
     choice=_plain_choice,
     open=_open,
@@ -184,6 +190,7 @@ _MAKERS: Mapping[str, Callable[[_Seed], Example]] = immutabledict(
     screen=_screen,
     pro=_pro,
     atlas=_atlas,
+    glyph=_glyph,
 )
 
 

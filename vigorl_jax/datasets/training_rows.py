@@ -109,6 +109,24 @@ RELEASED = (
 )
 
 
+GLYPH_SEARCH = Dataset(
+    name="glyph_search",
+    task="glyph_search",
+    title="GlyphSearch, generated visual search",
+    source="made here, without a download: datasets.glyph_export, or --make_sample for the first level",
+    size="10 KB an example on the first level",
+    licence="as this project",
+    citation="this project",
+    forms=(
+        Form(
+            released.BOXED_RL_JSONL,
+            {split: f"glyph_search/glyph_search_{split}_RL.jsonl" for split in ("train", "val")},
+        ),
+    ),
+    sample="glyph",
+)
+
+
 def _own(
     name: str, title: str, layout: Layout, pattern: str, sample: str, box: str = "xyxy_pixels"
 ) -> Dataset:

@@ -138,16 +138,6 @@ def next_user_turn(tokenizer: Tokenizer, sampled: Sequence[int], parts: Sequence
     return close_assistant(tokenizer, sampled) + turn + generation_prompt(tokenizer)
 
 
-def observation(sentence: str, image: ImageSlot) -> tuple[Part, ...]:
-    """Parts of the user turn that brings a crop: the sentence in its own line between the tags, then the image."""
-    return f"<observation>\n{sentence}\n", image, "</observation>"
-
-
-def text_observation(sentence: str) -> tuple[Part, ...]:
-    """Parts of the user turn that answers a tool call in words, such as what was wrong with it."""
-    return (f"<observation>\n{sentence}\n</observation>",)
-
-
 def _image(tokenizer: Tokenizer, slot: ImageSlot) -> list[int]:
     control = tokenizer.control
     return [control.vision_start, *[control.image_pad] * slot.num_tokens, control.vision_end]

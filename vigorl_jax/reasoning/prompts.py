@@ -240,6 +240,9 @@ def with_thoughts(question: str, thoughts: Sequence[str]) -> str:
 def observation(dot: bool = False, form: CallForm = calls.POINT_CALL) -> tuple[str, str]:
     """The text before and after the crop in the user turn that follows a zoom.
 
+    Of the official code's five layouts this is that of its RL rollouts, the last that released checkpoints saw: the
+    closing tag follows the image directly.
+
     Args:
       dot: Whether a red dot marks the point in the crop; the text says so.
       form: Layout of the call, which says whether a point or a box was asked for.
@@ -247,7 +250,7 @@ def observation(dot: bool = False, form: CallForm = calls.POINT_CALL) -> tuple[s
     region = "point" if form.length == 2 else "box"
     mark = f" A red dot marks the {region}." if dot else ""
     sentence = f"Here is a closer view of the image around the {region} that you gave.{mark}"
-    return f"{tags.opening(tags.OBSERVATION)}\n{sentence}\n", f"\n{tags.closing(tags.OBSERVATION)}"
+    return f"{tags.opening(tags.OBSERVATION)}\n{sentence}\n", tags.closing(tags.OBSERVATION)
 
 
 def malformed_observation(malformed: Malformed) -> str:

@@ -1,10 +1,11 @@
 """All tasks by name."""
 
-from vigorl_jax.tasks import spatial, visual_search, web_action, web_grounding
+from vigorl_jax.tasks import glyph_search, spatial, visual_search, web_action, web_grounding
 from vigorl_jax.tasks.task import Task
 
 CATALOG: dict[str, Task] = {
-    task.name: task for task in (spatial.TASK, visual_search.TASK, web_grounding.TASK, web_action.TASK)
+    task.name: task
+    for task in (spatial.TASK, visual_search.TASK, web_grounding.TASK, web_action.TASK, glyph_search.TASK)
 }
 
 

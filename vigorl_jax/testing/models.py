@@ -128,7 +128,7 @@ def random_config(seed: int) -> Config:
 
 
 def random_params(config: Config, seed: int, dtype: jnp.dtype = jnp.float32) -> Params:
-    """Random values for every parameter, biases and norms included, of a size that keeps activations and logits near one."""
+    """Random values for every parameter, biases and norms included; activations and logits stay near one."""
     leaves, tree = jax.tree.flatten_with_path(abstract_params(config, dtype))
     rng = np.random.default_rng(seed)
 

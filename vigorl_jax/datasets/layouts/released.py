@@ -1,5 +1,6 @@
 """Layouts of the released ViGoRL training data: RL records, two-message conversations, chat dialogues."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -72,6 +73,23 @@ def write_rl_jsonl(examples: Sequence[Example], root: Path, file: str) -> None:
     write_jsonl(
         (_rl_record(example, save_images(example, root, folder), Keys()) for example in examples), root / file
     )
+
+
+def parse_boxed_rl(row: Row, place: Place) -> Draft:
+    """An RL record with one more column, `boxes`: a list of (x0, y0, x1, y1) in stored pixels."""
+    boxes = tuple(fields.numbers(box, "boxes", 4) for box in fields.items(row, "boxes"))
+    rest = {key: value for key, value in row.items() if key != "boxes"}
+    return dataclasses.replace(parse_rl(rest, place), boxes=boxes)
+
+
+def write_boxed_rl_jsonl(examples: Sequence[Example], root: Path, file: str) -> None:
+    """As `write_rl_jsonl`, with the boxes."""
+    folder = f"{Path(file).parent.as_posix()}/images"
+    records = (
+        {**_rl_record(example, save_images(example, root, folder), Keys()), "boxes": list(example.boxes)}
+        for example in examples
+    )
+    write_jsonl(records, root / file)
 
 
 def write_rl_parquet(examples: Sequence[Example], root: Path, file: str) -> None:
@@ -178,6 +196,7 @@ def write_dialogues(examples: Sequence[Example], root: Path, file: str) -> None:
 
 
 RL_JSONL = Layout("RL records (jsonl)", parse_rl, write_rl_jsonl)
+BOXED_RL_JSONL = Layout("RL records with boxes (jsonl)", parse_boxed_rl, write_boxed_rl_jsonl)
 RL_PARQUET = Layout("RL records (parquet)", parse_rl, write_rl_parquet)
 VISUALPROBE = Layout("RL records (JSON list, answer in 'solution')", parse_rl, write_visualprobe)
 CONVERSATIONS = Layout("conversations (jsonl)", parse_conversation, write_conversations)

@@ -1,0 +1,48 @@
+"""Declared shapes are few, cover every size, and are checked."""
+
+import pytest
+
+from vigorl_jax.sampling.shapes import Shapes, shares_prompts
+
+SHAPES = Shapes(slots=32, cache=100, prompt_lengths=(32, 64), extend_lengths=(16,), image_tokens=64)
+
+
+def test_rows_are_cut_into_few_sizes_padded_to_twice_their_number_at_most():
+    assert SHAPES.row_counts == (1, 4, 16, 32)
+    assert list(SHAPES.batches(3)) == [(3, 4)]
+    assert list(SHAPES.batches(5)) == [(4, 4), (1, 1)]
+    assert list(SHAPES.batches(70)) == [(32, 32), (32, 32), (4, 4), (2, 4)]
+    for rows in range(1, 100):
+        batches = list(SHAPES.batches(rows))
+        assert sum(taken for taken, _ in batches) == rows
+        assert all(taken <= size <= 2 * taken and size in SHAPES.row_counts for taken, size in batches)
+
+
+def test_a_call_reads_the_smallest_part_of_the_cache_that_holds_its_rows():
+    assert SHAPES.reads == (25, 50, 100)
+    assert [SHAPES.read(n) for n in (0, 25, 26, 100)] == [25, 25, 50, 100]
+
+
+def test_all_shapes_are_listed():
+    assert "prefill: rows (1, 4, 16, 32) x tokens (32, 64)" in SHAPES.lines()
+    assert "extend: rows (1, 4, 16, 32) x tokens (16,) x cache read (25, 50, 100)" in SHAPES.lines()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"slots": 0}, "slots 0; wanted at least 1"),
+        ({"prompt_lengths": (64, 32)}, r"prompt_lengths \(64, 32\); wanted ascending"),
+        ({"prompt_lengths": (128,)}, "the longest prompt, 128, does not fit the cache of 100"),
+    ],
+)
+def test_shapes_that_contradict_themselves_are_refused(changes, message):
+    sizes = {"slots": 4, "cache": 100, "prompt_lengths": (32,), "extend_lengths": (), "image_tokens": 8}
+    with pytest.raises(ValueError, match=message):
+        Shapes(**(sizes | changes))
+
+
+def test_long_prompts_of_large_groups_are_shared():
+    assert shares_prompts(1000, 8)
+    assert not shares_prompts(1000, 1)
+    assert not shares_prompts(20, 8)
