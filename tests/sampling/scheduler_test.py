@@ -116,6 +116,13 @@ def test_every_number_of_a_stream_changes_what_is_sampled(plain):
     assert len(texts) == len(streams)
 
 
+def test_numbers_of_a_stream_that_do_not_fit_are_refused():
+    with pytest.raises(
+        SamplingError, match=r"example 4294967296 of a stream; wanted a number from 0 to 2\^32 - 1"
+    ):
+        Stream(0, 0, 1 << 32, 0)
+
+
 def test_turns_end_at_a_stop_or_at_their_limit(plain, sampled):
     longest = max(sampled[0], key=lambda transcript: len(transcript.turns[0][1].tokens))
     start, turn = longest.turns[0]

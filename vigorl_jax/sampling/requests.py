@@ -68,13 +68,19 @@ class Given:
 class Stream:
     """Where an episode's randomness comes from; with the turn it makes the key of each of its draws.
 
-    Equal streams give equal tokens wherever and beside whatever they are sampled.
+    Equal streams give equal tokens wherever and beside whatever they are sampled. Numbers are of 32 bits, unsigned.
     """
 
     seed: int
     step: int
     example: int
     episode: int
+
+    def __post_init__(self) -> None:
+        """Refuses numbers that do not fit the 32 bits that are folded into a key."""
+        for name, number in vars(self).items():
+            if not 0 <= number < 1 << 32:
+                raise SamplingError(f"{name} {number} of a stream; wanted a number from 0 to 2^32 - 1")
 
 
 @dataclasses.dataclass(frozen=True)
