@@ -177,9 +177,8 @@ def _streams(
 ) -> Iterator[tuple[Example, list[Stream]]]:
     seen: Counter[str] = Counter()
     for example in examples:
-        first = (
-            seen[example.id] * group_size
-        )  # An example that comes twice gets other episodes the second time.
+        # An example that comes twice gets other episodes the second time.
+        first = seen[example.id] * group_size
         seen[example.id] += 1
         number = stream_number(example.id)
         yield example, [Stream(seed, step, number, first + i) for i in range(group_size)]
