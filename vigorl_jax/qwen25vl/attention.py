@@ -115,16 +115,18 @@ def _in_blocks(form, q, k, v, query_slots, query_segments, key_segments):
 
 
 def _weighted(q: Array, k: Array, v: Array, visible: Array | None) -> Array:
-    weights = jax.nn.softmax(_scores(q, k, visible), axis=-1).astype(v.dtype)
-    return _sum_values(weights, v)
+    # The softmax's division comes last, on C numbers of a query instead of S.
+    part = _partial(q, k, v, visible)
+    return (part.sums / part.masses[..., None]).astype(v.dtype)
 
 
 def _partial(q: Array, k: Array, v: Array, visible: Array | None) -> PartialAttention:
     scores = _scores(q, k, visible)
-    peaks = jnp.max(scores, axis=-1, keepdims=True)
+    # Peaks cancel in the quotient: nothing is to be learned through them.
+    peaks = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True))
     weights = jnp.exp(scores - peaks)
     return PartialAttention(
-        _sum_values(weights.astype(v.dtype), v).astype(jnp.float32),
+        _sum_values(weights.astype(v.dtype), v),
         _by_query(peaks)[..., 0],
         _by_query(jnp.sum(weights, axis=-1, keepdims=True))[..., 0],
     )
@@ -146,9 +148,10 @@ def _scores(q: Array, k: Array, visible: Array | None) -> Array:
 
 
 def _sum_values(weights: Array, v: Array) -> Array:
-    """Weights [B, K, G, L, S] applied to values [B, K, S, C]  # [B, L, H, C]"""
+    """Weights [B, K, G, L, S] applied to values [B, K, S, C], summed in float32  # [B, L, H, C]"""
     batch, kv_heads, group, length, num_keys = weights.shape
-    out = jnp.matmul(weights.reshape(batch, kv_heads, -1, num_keys), v)
+    weights = weights.reshape(batch, kv_heads, -1, num_keys)
+    out = jnp.matmul(weights, v, preferred_element_type=jnp.float32)
     return _by_query(out.reshape(batch, kv_heads, group, length, -1))
 
 
