@@ -72,7 +72,8 @@ def test_conversations_equal_transformers_token_for_token(pair, name):
     assert ids + chat.generation_prompt(tokenizer) == rendered(reference, messages, prompt=True)
 
 
-TEXT = st.text(st.characters(exclude_characters="|<"), max_size=8)
+# Half a surrogate pair is no text, and both tokenizers refuse it.
+TEXT = st.text(st.characters(exclude_characters="|<", exclude_categories=["Cs"]), max_size=8)
 
 
 @hypothesis.settings(deadline=None)

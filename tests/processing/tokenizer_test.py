@@ -94,6 +94,11 @@ def test_no_text_produces_an_added_token(text):
     assert not tags & BYTES.special_ids
 
 
+def test_half_a_surrogate_pair_is_refused_by_its_place():
+    with pytest.raises(ValueError, match=r"character 2 of 'ab.ud800c' is '.ud800', half a surrogate pair"):
+        BYTES.encode_plain("ab\ud800c")
+
+
 def test_tool_tags_are_tokens_in_our_own_text():
     ids = BYTES.encode_with_tool_tags("x<tool_call>y</tool_call>")
     assert ids == [*BYTES.encode_plain("x"), 270, *BYTES.encode_plain("y"), 271]

@@ -84,7 +84,18 @@ class Tokenizer:
         )
 
     def encode_plain(self, text: str) -> list[int]:
-        """Ids of text from anywhere; nothing in it is parsed: "<|im_end|>" and "<tool_call>" are plain characters."""
+        """Ids of text from anywhere; nothing in it is parsed: "<|im_end|>" and "<tool_call>" are plain characters.
+
+        Raises:
+          ValueError: half a surrogate pair, as JSON may spell it; it is no character and has no bytes.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = text[error.start]
+            raise ValueError(
+                f"character {error.start} of {text[:40]!r} is {half!r}, half a surrogate pair; remove or repair it"
+            ) from error
         return self._plain.encode(text, add_special_tokens=False).ids
 
     def encode_with_tool_tags(self, text: str) -> list[int]:
