@@ -15,11 +15,9 @@ import numpy as np
 from absl import flags
 
 from experiments.launch import launch
-from vigorl_jax.processing import chat, decode, images, patches
-from vigorl_jax.processing.settings import ImageSettings
-from vigorl_jax.processing.tokenizer import Tokenizer
+from vigorl_jax.processing import decode
 from vigorl_jax.qwen25vl import weights
-from vigorl_jax.testing import comparison, models, reference
+from vigorl_jax.testing import comparison, models, questions, reference
 
 # dtype: largest relative difference of a module, largest absolute difference of a logit.
 TOLERANCES = {"float32": (1e-5, 1e-4), "bfloat16": (0.1, 0.5)}
@@ -57,23 +55,17 @@ def _subject(scratch: str) -> tuple[str, list[str]]:
 def run(model_dir: str, files: list[str]) -> bool:
     """Whether the two sides agree; writes both files and prints the table."""
     originals = [decode.decode_image(pathlib.Path(file)) for file in files]
-    settings, tokenizer = ImageSettings.from_model_dir(model_dir), Tokenizer.load(model_dir)
+    ours = questions.question(model_dir, originals, _TEXT.value)
+    theirs = reference.reference_question(model_dir, originals, _TEXT.value)
     config, params = weights.load(model_dir, dtype=_DTYPE.value)
-    parts = [images.image_patches(images.to_device(original), settings) for original in originals]
-    grids = [grid for part in parts for grid in part.grids]
-    slots = [chat.ImageSlot(settings.num_tokens(grid)) for grid in grids]
-    tokens = np.array(chat.open_conversation(tokenizer, [*slots, _TEXT.value]), np.int32)
-    packed = patches.pack_patches(parts) if parts else None
-    pixels = np.asarray(patches.normalise(packed, settings))[: packed.count] if parts else np.zeros((0, 0))
-    theirs = reference.reference_inputs(model_dir, originals, _TEXT.value)
     model = reference.Reference(model_dir, _DTYPE.value)
-    report = comparison.compare(config, params, model, [(tokens, grids)], pixels)
+    report = comparison.compare(config, params, model, [(ours.tokens, ours.grids)], ours.patches)
     result = _judge(
         report,
         {
-            "input_ids_equal": np.array_equal(tokens, theirs.tokens),
-            "patches_equal": theirs.grids == grids
-            and (not grids or bool(np.allclose(pixels, theirs.patches, atol=1e-6))),
+            "input_ids_equal": np.array_equal(ours.tokens, theirs.tokens),
+            "patches_equal": theirs.grids == ours.grids
+            and (not ours.grids or bool(np.allclose(ours.patches, theirs.patches, atol=1e-6))),
             "position_ids_equal": report.positions_equal,
         },
     )

@@ -22,6 +22,7 @@ LAYERS = (
     ("search",),
     ("evaluation",),
     ("report",),
+    ("runs",),
     ("testing",),
 )
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}

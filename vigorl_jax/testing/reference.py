@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vigorl_jax.qwen25vl.patch_layout import Grid
+from vigorl_jax.testing.questions import Question
 
 IMAGE_PAD = "<|image_pad|>"
 
@@ -28,18 +29,9 @@ class ReferenceOutputs:
     positions: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
-class ReferenceInputs:
-    """What transformers makes of a question about images: ids [L], patches [P, pixels], grids (t, h, w)."""
-
-    tokens: np.ndarray
-    patches: np.ndarray
-    grids: list[Grid]
-
-
-def reference_inputs(
+def reference_question(
     model_dir: str | os.PathLike[str], images: Sequence[np.ndarray], text: str
-) -> ReferenceInputs:
+) -> Question:
     """One user turn, images first, through the tokenizer, chat template and image processor of a model directory.
 
     images: uint8 RGB [H, W, 3].
@@ -63,7 +55,7 @@ def reference_inputs(
     for i, (_, height, width) in enumerate(grids):
         pieces[i] += IMAGE_PAD * (height * width // processor.merge_size**2)
     tokens = tokenizer("".join(pieces), add_special_tokens=False)["input_ids"]
-    return ReferenceInputs(np.array(tokens, np.int32), np.asarray(pixels["pixel_values"], np.float32), grids)
+    return Question(np.array(tokens, np.int32), np.asarray(pixels["pixel_values"], np.float32), grids)
 
 
 class Reference:
