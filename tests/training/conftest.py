@@ -1,12 +1,15 @@
 """Random episodes for the tiny model, as a roll out would leave them."""
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 
+import jax
 import numpy as np
 import pytest
 
 from vigorl_jax.processing.frames import Frame
 from vigorl_jax.processing.settings import Grid
+from vigorl_jax.qwen25vl.config import Config
 from vigorl_jax.reasoning.episode import Episode, Kind, Segment, Status
 from vigorl_jax.reasoning.turns import Answer
 from vigorl_jax.reasoning.zoom import View, make_view
@@ -15,6 +18,12 @@ from vigorl_jax.testing.models import tiny_config
 from vigorl_jax.testing.sampling import IMAGE_SETTINGS, random_image
 
 CONFIG = tiny_config()
+# One layer of each kind: more add time to compile, not differences.
+SHALLOW = dataclasses.replace(
+    CONFIG,
+    text=dataclasses.replace(CONFIG.text, num_layers=1),
+    vision=dataclasses.replace(CONFIG.vision, depth=1, full_attention_blocks=(0,)),
+)
 
 
 def random_view(rng: np.random.Generator, grid: Grid) -> View:
@@ -69,3 +78,17 @@ def make_episode() -> Callable[..., Episode]:
 def shared_view() -> View:
     """One view for the episodes of a group."""
     return random_view(np.random.default_rng(99), (1, 6, 4))
+
+
+@pytest.fixture(scope="session")
+def shallow_config() -> Config:
+    """The tiny model with one language layer and one vision block."""
+    return SHALLOW
+
+
+@pytest.fixture(scope="module")
+def quick_compiles() -> Iterator[None]:
+    """Leaves XLA's optimisations out, for tests that compile much and compute little."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

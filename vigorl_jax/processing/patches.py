@@ -61,8 +61,8 @@ def _take(pixels: PatchBytes, index: Int[Array, "n"]) -> UInt8[Array, "n _pixels
 def pack_patches(parts: Sequence[Patches], *, length: int | None = None) -> Patches:
     """Joins patches into one array padded to `length` rows, or to the bucket of their number.
 
-    Compiles once per pair of bucketed sizes, whatever the images. Patches of grids (1, 4, 6) and (1, 2, 2), 28 in all,
-    come back in 28 rows, the second image from row 24.
+    Compiles once per pair of bucketed sizes, whatever the images; host arrays are joined on the host. Patches of grids
+    (1, 4, 6) and (1, 2, 2), 28 in all, come back in 28 rows, the second image from row 24.
 
     Raises:
       ValueError: nothing to pack, or more patches than `length`.
@@ -73,6 +73,10 @@ def pack_patches(parts: Sequence[Patches], *, length: int | None = None) -> Patc
     length = length or bucket(total)
     if total > length:
         raise ValueError(f"{total} patches do not fit {length} rows; give a larger length")
+    if all(isinstance(part.pixels, np.ndarray) for part in parts):
+        joined = np.zeros((length, parts[0].pixels.shape[1]), np.uint8)
+        joined[:total] = np.concatenate([part.pixels[: part.count] for part in parts])
+        return Patches(jax.device_put(joined), tuple(grid for part in parts for grid in part.grids))
     pixels = jnp.zeros((length, parts[0].pixels.shape[1]), jnp.uint8)
     start = 0
     for part in parts:

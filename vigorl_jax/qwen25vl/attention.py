@@ -25,10 +25,8 @@ def causal_attention(
 ) -> Queries:
     """`attention` of each token to itself and the tokens before it, within its segment when segments are given."""
     batch, length = q.shape[:2]
-    step = max(MIN_CAUSAL_BLOCK, math.ceil(length / CAUSAL_BLOCKS))
     blocks = []
-    for start in range(0, length, step):
-        end = min(start + step, length)
+    for start, end in causal_blocks(length):
         blocks.append(
             attention(
                 q[:, start:end],
@@ -40,6 +38,12 @@ def causal_attention(
             )
         )
     return jnp.concatenate(blocks, axis=1)
+
+
+def causal_blocks(length: int) -> list[tuple[int, int]]:
+    """First query and end of each block of a causal pass; a block meets the keys before its end."""
+    step = max(MIN_CAUSAL_BLOCK, math.ceil(length / CAUSAL_BLOCKS))
+    return [(start, min(start + step, length)) for start in range(0, length, step)]
 
 
 @typed

@@ -13,8 +13,17 @@ from vigorl_jax.array_typing import Array, Float, typed
 Observer = Callable[[str, Array], None]
 
 
+# Applied to each layer's function before it is called: `jax.checkpoint`, say, to recompute it in the backward pass.
+WrapLayer = Callable[[Callable], Callable]
+
+
 def unobserved(name: str, value: Array) -> None:
     """The observer that ignores everything."""
+
+
+def unwrapped(layer: Callable) -> Callable:
+    """Leaves layers as they are."""
+    return layer
 
 
 class RMSNorm(nnx.Module):
@@ -54,5 +63,42 @@ def linear(
         use_bias=use_bias,
         param_dtype=dtype,
         kernel_init=nnx.initializers.normal(0.02),
+        dot_general=_dot_general,
         rngs=rngs,
     )
+
+
+@jax.custom_vjp
+def product(x: Float[Array, "... D"], kernel: Float[Array, "D F"]) -> Float[Array, "... F"]:
+    """x @ kernel, with its own order of operands in the kernel's gradient.
+
+    JAX makes that gradient transposed and turns it round. XLA for CPU then copies activations [tokens, F] and
+    multiplies in its slowest form: a training step of a small model takes a fifth longer (measured). Here the product
+    comes out as it is wanted, and where a copy is needed it is of the narrower operand.
+    """
+    return jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
+
+
+def _product_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return product(x, kernel), (x, kernel)
+
+
+def _product_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    by_kernel = (((gradient.ndim - 1,), (1,)), ((), ()))
+    tokens = tuple(range(x.ndim - 1))
+    by_token = ((tokens, tokens), ((), ()))
+    if kernel.shape[0] <= kernel.shape[1]:
+        of_kernel = jax.lax.dot_general(x, gradient, by_token)
+    else:
+        # The barrier keeps XLA from exchanging the operands to save the small transpose.
+        of_kernel = jax.lax.optimization_barrier(jax.lax.dot_general(gradient, x, by_token)).T
+    return jax.lax.dot_general(gradient, kernel, by_kernel), of_kernel
+
+
+product.defvjp(_product_forward, _product_backward)
+
+
+def _dot_general(x: Array, kernel: Array, dimensions: object, **unused: object) -> Array:
+    """`product` in the form in which nnx.Linear calls it, always over the last axis of x."""
+    return product(x, kernel)

@@ -21,7 +21,7 @@ from vigorl_jax.array_typing import (
 from vigorl_jax.qwen25vl import rope
 from vigorl_jax.qwen25vl.attention import attention, causal_attention
 from vigorl_jax.qwen25vl.config import TextConfig
-from vigorl_jax.qwen25vl.layers import GatedMLP, Observer, RMSNorm, linear, unobserved
+from vigorl_jax.qwen25vl.layers import GatedMLP, Observer, RMSNorm, linear, unobserved, unwrapped
 from vigorl_jax.qwen25vl.rope import Rotation
 
 
@@ -126,10 +126,14 @@ class TextLayer(nnx.Module):
 
 
 class LanguageModel(nnx.Module):
-    """Token embedding, decoder layers, final norm."""
+    """Token embedding, decoder layers, final norm.
+
+    wrap_layer: a `WrapLayer`; whoever has bound the model may set another.
+    """
 
     def __init__(self, config: TextConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.config = config
+        self.wrap_layer = unwrapped
         self.embed = nnx.Embed(
             config.vocab_size,
             config.width,
@@ -171,7 +175,8 @@ class LanguageModel(nnx.Module):
         rotation = rope.rotation(angles)
         updated = []
         for i in range(config.num_layers):
-            x, layer_cache = self.layers[str(i)](x, rotation, slots, segments, cache[i] if cache else None)
+            layer = self.wrap_layer(self.layers[str(i)])
+            x, layer_cache = layer(x, rotation, slots, segments, cache[i] if cache else None)
             updated.append(layer_cache)
             observe(f"language_model.layers.{i}", x)
         x = self.norm(x)

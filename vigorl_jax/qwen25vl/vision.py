@@ -1,6 +1,7 @@
 """The vision tower: normalised patches in, one embedding for each merge unit of 2 x 2 patches out."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from vigorl_jax.array_typing import (
 from vigorl_jax.qwen25vl import rope
 from vigorl_jax.qwen25vl.attention import attention
 from vigorl_jax.qwen25vl.config import VISION_NORM_EPS, VisionConfig
-from vigorl_jax.qwen25vl.layers import GatedMLP, Observer, RMSNorm, linear, unobserved
+from vigorl_jax.qwen25vl.layers import GatedMLP, Observer, RMSNorm, linear, unobserved, unwrapped
 from vigorl_jax.qwen25vl.patch_layout import PADDING, PatchLayout, tile_slots
 from vigorl_jax.qwen25vl.rope import Rotation
 
@@ -118,10 +119,14 @@ class PatchMerger(nnx.Module):
 
 
 class VisionTower(nnx.Module):
-    """Patch embedding, blocks with window or full attention, merger."""
+    """Patch embedding, blocks with window or full attention, merger.
+
+    wrap_layer: a `WrapLayer` for the blocks; whoever has bound the model may set another.
+    """
 
     def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.config = config
+        self.wrap_layer = unwrapped
         self.patch_embed = linear(config.patch_values, config.width, use_bias=False, dtype=dtype, rngs=rngs)
         self.blocks = nnx.Dict(
             {str(i): VisionBlock(config, dtype=dtype, rngs=rngs) for i in range(config.depth)}
@@ -131,16 +136,23 @@ class VisionTower(nnx.Module):
     @typed
     def __call__(self, batch: PatchBatch, observe: Observer = unobserved) -> Float[Array, "_units D_out"]:
         """Embeddings of the merge units in slot order: PatchLayout.token_slots says which belong to which image."""
+        merged = self.merger(self.hidden(batch, observe))
+        observe("visual.merger", merged)
+        return merged
+
+    @typed
+    def hidden(self, batch: PatchBatch, observe: Observer = unobserved) -> PatchHidden:
+        """What the merger takes: the patches behind the last block."""
         embedded = self.patch_embed(batch.patches.astype(self.patch_embed.kernel.dtype))
         x = jnp.where((batch.source != PADDING)[..., None], embedded[batch.source], 0)
         observe("visual.patch_embed", x)
         rotation = rope.rotation(rope.vision_angles(batch.coordinates, self.config.head_dim))
         for i in range(self.config.depth):
-            if i in self.config.full_attention_blocks:
-                x = self.blocks[str(i)](x, rotation, batch.images, x.shape[1])
-            else:
-                x = self.blocks[str(i)](x, rotation, batch.windows, tile_slots(self.config))
+            is_full = i in self.config.full_attention_blocks
+            segments, span = (
+                (batch.images, x.shape[1]) if is_full else (batch.windows, tile_slots(self.config))
+            )
+            block = self.wrap_layer(functools.partial(self.blocks[str(i)], span=span))
+            x = block(x, rotation, segments)
             observe(f"visual.blocks.{i}", x)
-        merged = self.merger(x)
-        observe("visual.merger", merged)
-        return merged
+        return x
