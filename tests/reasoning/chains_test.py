@@ -5,6 +5,7 @@ import pytest
 
 from vigorl_jax.reasoning import chains, gated_rewards, prompts, turns
 from vigorl_jax.reasoning.calls import FRACTIONAL_BOX_CALL, Zoom
+from vigorl_jax.reasoning.prompts import Condition
 from vigorl_jax.reasoning.turns import Answer
 from vigorl_jax.tasks.chain import Chain, Thought
 from vigorl_jax.tasks.glyph_levels import LEVELS
@@ -49,3 +50,16 @@ def test_scripted_chains_are_read_back_and_earn_the_full_reward(level, style):
         reward = gated_rewards.text_multiturn(observation.join(written), puzzle.answer)
         assert reward["accuracy"] == 1.0
         assert reward["overall"] == pytest.approx(0.6 + 0.4 * (1 + 0.2 * (len(points) - 1)))
+
+
+def test_a_chain_is_written_in_every_condition():
+    chain = Chain((Thought("It is at (3, 4).", (3, 4)),), "It shows T.", "T")
+    answer = "<think> It shows T. </think>\n<answer> T </answer>"
+    zoom = turns.write_zoom("It is at (3, 4).", Zoom((3, 4)))
+    written = {condition: chains.write_replies(chain, condition) for condition in Condition}
+    assert written == {
+        Condition.MULTITURN: [zoom, answer],
+        Condition.GROUNDED: ["<think> It is at (3, 4).\nIt shows T. </think>\n<answer> T </answer>"],
+        Condition.VANILLA: [answer],
+        Condition.BASE: ["T"],
+    }

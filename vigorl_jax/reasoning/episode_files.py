@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,19 +143,39 @@ def load_episode(folder: str | Path, settings: ImageSettings | None = None) -> E
         raise ValueError(f"{path} is not an episode: {error}") from error
 
 
-def _episode(record: Mapping[str, Any], folder: Path, settings: ImageSettings) -> Episode:
-    names = [name for segment in record["segments"] for name in segment["images"]]
-    num_originals = len(record["segments"][0]["images"])
-    files = {name: _inside(folder, name).read_bytes() for name in names}
-    views = {name: _view(files[name], _frame(record["frames"][name]), settings) for name in names}
-    example = Example(images=tuple(files[name] for name in names[:num_originals]), **record["example"])
+def from_json(record: Mapping[str, Any], images: Sequence[bytes], views: Mapping[str, View]) -> Episode:
+    """The episode that `to_json` described.
+
+    Args:
+      record: What `to_json` returned.
+      images: The encoded images of its example.
+      views: What the model saw, by the names that were given to `to_json`.
+
+    Raises:
+      KeyError, TypeError, AttributeError, ValueError: not such a record.
+    """
     return Episode(
-        example=example,
+        example=Example(images=tuple(images), **record["example"]),
         segments=tuple(_segment(segment, views) for segment in record["segments"]),
         status=Status(record["status"]),
         number=record["number"],
         reward=immutabledict(record["reward_parts"]),
     )
+
+
+def frame_from_json(record: Mapping[str, Any]) -> Frame:
+    """The frame of a view, from the "frames" of the record."""
+    return Frame(tuple(record["window"]), record["width"], record["height"])
+
+
+def _episode(record: Mapping[str, Any], folder: Path, settings: ImageSettings) -> Episode:
+    names = [name for segment in record["segments"] for name in segment["images"]]
+    num_originals = len(record["segments"][0]["images"])
+    files = {name: _inside(folder, name).read_bytes() for name in names}
+    views = {
+        name: view_of_file(files[name], frame_from_json(record["frames"][name]), settings) for name in names
+    }
+    return from_json(record, [files[name] for name in names[:num_originals]], views)
 
 
 def _inside(folder: Path, name: str) -> Path:
@@ -164,11 +184,8 @@ def _inside(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def _frame(record: Mapping[str, Any]) -> Frame:
-    return Frame(tuple(record["window"]), record["width"], record["height"])
-
-
-def _view(data: bytes, frame: Frame, settings: ImageSettings) -> View:
+def view_of_file(data: bytes, frame: Frame, settings: ImageSettings) -> View:
+    """The view of this frame, from the encoded original or crop."""
     image = Image.fromarray(decode_image(data))
     if image.size != (frame.width, frame.height):
         image = image.resize((frame.width, frame.height), Image.Resampling.BICUBIC)

@@ -1,6 +1,8 @@
 """The reward of an episode: its transcript and its reference, both in the pixels that the model saw."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 from vigorl_jax.processing.frames import map_box
 from vigorl_jax.processing.tokenizer import Tokenizer
@@ -8,6 +10,7 @@ from vigorl_jax.reasoning import calls, rewards
 from vigorl_jax.reasoning.calls import CallForm
 from vigorl_jax.reasoning.episode import Episode
 from vigorl_jax.reasoning.gated_rewards import Context
+from vigorl_jax.reasoning.rewards import Reward
 from vigorl_jax.tasks import answers, catalog, web_grounding
 
 
@@ -42,20 +45,40 @@ def score(
     preset: str = "published",
     form: CallForm = calls.POINT_CALL,
 ) -> Episode:
-    """The episode with its reward by parts.
+    """The episode with its reward by parts; see `scorer`."""
+    return scorer(tokenizer, reward=reward, preset=preset, form=form)(episode)
+
+
+def scorer(
+    tokenizer: Tokenizer, *, reward: str, preset: str = "published", form: CallForm = calls.POINT_CALL
+) -> Callable[[Episode], Episode]:
+    """A function that gives a finished episode its reward by parts.
 
     Args:
-      episode: A finished episode.
       tokenizer: The model's.
-      reward: One of `rewards.REWARDS`, or a user's own as file.py:function, which then has no preset.
+      reward: One of `rewards.REWARDS`, or a user's own as file.py:function, which then has no preset; its file is
+        loaded once, here.
       preset: One of `rewards.PRESETS`.
       form: Layout of the tool calls.
+
+    Raises:
+      ValueError: an unknown reward or preset, or a user's file that fails to load.
+      FileNotFoundError: there is no such file.
     """
-    options = {}
-    if reward in rewards.REWARDS:
+    if reward not in rewards.REWARDS:
+        of_user = rewards.load(reward)
+        return lambda episode: _rewarded(episode, tokenizer, of_user)
+    rewards.load(reward, preset=preset)
+
+    def score_one(episode: Episode) -> Episode:
         options = {"preset": preset, "context": context(episode, form)}
-    parts = rewards.load(reward, **options)(transcript(episode, tokenizer), reference(episode))
-    return dataclasses.replace(episode, reward=parts)
+        return _rewarded(episode, tokenizer, functools.partial(rewards.score, reward, **options))
+
+    return score_one
+
+
+def _rewarded(episode: Episode, tokenizer: Tokenizer, reward: Reward) -> Episode:
+    return dataclasses.replace(episode, reward=reward(transcript(episode, tokenizer), reference(episode)))
 
 
 def context(episode: Episode, form: CallForm = calls.POINT_CALL) -> Context:

@@ -1,0 +1,18 @@
+"""What is said of several seeds."""
+
+import pytest
+
+from vigorl_jax.evaluation.statistics import Estimate
+from vigorl_jax.runs.tiny_world import outcome
+
+
+def test_one_seed_keeps_its_interval():
+    estimate = Estimate(0.5, 0.4, 0.6, 100)
+    assert outcome.over_seeds([estimate]) == estimate
+
+
+def test_three_seeds_have_students_interval():
+    found = outcome.over_seeds([Estimate(value, 0, 1, 100) for value in (0.9, 1.0, 0.95)])
+    # 0.05 / sqrt(3) * 4.303 = 0.124; the interval ends at 1.
+    assert (found.value, found.low, found.high) == pytest.approx((0.95, 0.826, 1.0), abs=1e-3)
+    assert found.examples == 300
