@@ -10,7 +10,6 @@ import sys
 
 from absl import flags
 
-from experiments import policy as policies
 from experiments.launch import launch
 from vigorl_jax import rollout
 from vigorl_jax.reasoning import episode_rewards, rewards, stored_prompts
@@ -21,6 +20,7 @@ from vigorl_jax.reasoning.episode_files import save_episode
 from vigorl_jax.reasoning.prompts import Condition
 from vigorl_jax.reasoning.zoom import CutFrom, Edges, ZoomSettings
 from vigorl_jax.report.page import write_report
+from vigorl_jax.runs import policy as policies
 from vigorl_jax.sampling.requests import TurnSettings
 from vigorl_jax.tasks import catalog
 from vigorl_jax.tasks.example import Example

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from experiments import policy as policies
 from vigorl_jax import rollout
 from vigorl_jax.processing.settings import ImageSettings
 from vigorl_jax.processing.tokenizer import Tokenizer
@@ -16,6 +15,7 @@ from vigorl_jax.reasoning.dialogue import Limits
 from vigorl_jax.reasoning.episode import Status
 from vigorl_jax.reasoning.turns import Answer, Zoom
 from vigorl_jax.reasoning.zoom import ZoomSettings
+from vigorl_jax.runs import policy as policies
 from vigorl_jax.sampling import decoding
 from vigorl_jax.sampling.requests import Image, TurnSettings
 from vigorl_jax.tasks.example import Example

@@ -1,0 +1,74 @@
+"""Tiny runs on generated scenes: seconds to start and minutes to learn, on a CPU, without files or a model."""
+
+import dataclasses
+
+from experiments.presets.preset import TINY, Preset, Values, cite, make
+from vigorl_jax.reasoning.prompts import Condition
+from vigorl_jax.runs.settings import GrpoRun, SftRun
+from vigorl_jax.runs.tiny_world import dialogues
+from vigorl_jax.tasks.glyph_levels import LEVEL_1
+from vigorl_jax.tasks.glyph_search import ZOOM
+
+_STUDY = "tiny world: the recipe that works"
+_LEVEL = f"glyph_search/{LEVEL_1.name}"
+_EPISODES: Values = {
+    **cite(_STUDY, datasets=(_LEVEL,), validation_datasets=(_LEVEL,), validation_size=256),
+    **cite(_STUDY, max_pixels=LEVEL_1.overview[0] * LEVEL_1.overview[1]),
+    **cite(_STUDY, zoom_offset=ZOOM.offset, zoom_side=ZOOM.side, zoom_dot=ZOOM.dot, zoom_edges="snap"),
+    **cite("tiny world: temperature 1, as in training", validation_temperature=1.0),
+    **cite("the vocabulary of the tiny model", prompt="tiny", max_prompt_tokens=80),
+    **cite("tiny world: answers are not forced", forces_answer=False),
+    **cite("tiny world: everything is trained, in float32", frozen="nothing", compute_dtype="float32"),
+    **cite("a small model on one device", mesh="data=-1", remat="none"),
+}
+_GRPO: Values = {
+    **_EPISODES,
+    **cite(_STUDY, examples_per_step=16, group_size=8, temperature=1.0, learning_rate=3e-4, b2=0.95),
+    **cite(_STUDY, warmup_steps=5, clip_low=0.2, clip_high=0.2, clip_dual=None, kl_coefficient=0.0),
+    **cite(_STUDY, updates_per_step=1, num_steps=60, weight_decay=0.0),
+    **cite("no KL, no reference", reference="none"),
+    **cite("tiny world: 0.6 accuracy + 0.4 format", reward_preset="gated", diversity_bonus=False),
+    **cite("all episodes at once", slots=128, micro_rows=128),
+    **cite("often enough to watch", checkpoint_every=20, validate_every=20, report_every=20),
+}
+_SFT: Values = {
+    **_EPISODES,
+    **cite(_STUDY, learning_rate=1e-3, batch_size=32, num_steps=300, weight_decay=0.0),
+    **cite(
+        "all dialogues at once: two in a row, so that one compiled update serves every step",
+        row_length=256,
+        micro_rows=20,
+    ),
+    **cite("often enough to watch", checkpoint_every=100, validate_every=100, report_every=100),
+}
+_ROLES = {
+    "multiturn": "with zooms",
+    "grounded": "control: points without zooms, from which no letter can be read",
+    "vanilla": "control: answers without points or zooms, from which no letter can be read",
+}
+
+
+def _values(condition: str) -> Values:
+    limits = dataclasses.asdict(dialogues.limits(Condition(condition)))
+    return {
+        **cite("the run's name", condition=Condition(condition)),
+        **cite("room for the scripted teacher's dialogues", **limits),
+    }
+
+
+def _name(condition: str) -> str:
+    return "glyph_search_tiny" if condition == "multiturn" else f"glyph_search_tiny_{condition}"
+
+
+def _grpo(condition: str) -> Preset:
+    title = f"GRPO of a tiny model on generated scenes, {_ROLES[condition]}"
+    return make(GrpoRun, _name(condition), title, TINY, _GRPO, _values(condition))
+
+
+def _sft(condition: str) -> Preset:
+    title = f"the scripted teacher's dialogues for a tiny model, {_ROLES[condition]}"
+    return make(SftRun, f"{_name(condition)}_sft", title, TINY, _SFT, _values(condition))
+
+
+GRPO = tuple(map(_grpo, _ROLES))
+SFT = tuple(map(_sft, _ROLES))
