@@ -9,7 +9,7 @@ from absl import flags
 
 from experiments.launch import launch
 
-SUITES = ("backbone", "sampling", "zoom", "data")
+SUITES = ("backbone", "sampling", "training", "zoom", "data")
 
 _SUITE = flags.DEFINE_enum("suite", None, SUITES, "what to measure", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "file for the figures as JSON; also printed")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from vigorl_jax.array_typing import Array, Float, typed
 
@@ -15,6 +16,10 @@ Observer = Callable[[str, Array], None]
 
 # Applied to each layer's function before it is called: `jax.checkpoint`, say, to recompute it in the backward pass.
 WrapLayer = Callable[[Callable], Callable]
+
+
+# Name of every product with weights in the policies of `jax.checkpoint`, which do not look into custom gradients.
+PRODUCT = "product"
 
 
 def unobserved(name: str, value: Array) -> None:
@@ -101,4 +106,4 @@ product.defvjp(_product_forward, _product_backward)
 
 def _dot_general(x: Array, kernel: Array, dimensions: object, **unused: object) -> Array:
     """`product` in the form in which nnx.Linear calls it, always over the last axis of x."""
-    return product(x, kernel)
+    return checkpoint_name(product(x, kernel), PRODUCT)

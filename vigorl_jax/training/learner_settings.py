@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import jax
 
+from vigorl_jax.qwen25vl import layers
 from vigorl_jax.qwen25vl.layers import WrapLayer, unwrapped
 from vigorl_jax.training.aggregation import Aggregate, token_mean
 from vigorl_jax.training.lora import ADAPTED_ONLY, LoraSettings
@@ -16,7 +17,11 @@ from vigorl_jax.training.optimiser import OptimiserSettings
 REMAT: Mapping[str, WrapLayer] = {
     "none": unwrapped,
     "dots": functools.partial(
-        jax.checkpoint, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+        jax.checkpoint,
+        policy=jax.checkpoint_policies.save_from_both_policies(
+            jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+            jax.checkpoint_policies.save_only_these_names(layers.PRODUCT),
+        ),
     ),
     "full": jax.checkpoint,
 }

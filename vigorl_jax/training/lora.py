@@ -129,7 +129,8 @@ def _adapted(settings: LoraSettings, bound: Qwen25VL) -> Qwen25VL:
     )
     for _, module in bound.language_model.iter_modules():
         if isinstance(module, nnx.Linear):
-            module.dot_general = jax.lax.dot_general  # qwix rewrites this one, not a function with its own gradient
+            # qwix rewrites this one, and not a function with its own gradient.
+            module.dot_general = jax.lax.dot_general
     width, dtype = bound.language_model.config.width, bound.language_model.embed.embedding.dtype
     bound.language_model = qwix.apply_lora_to_model(
         bound.language_model,

@@ -88,10 +88,8 @@ def text_call(config: TextConfig, rows: int, tokens: int, cached: int = 0) -> in
     """
     queries, keys = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
     layer = 2 * config.width * (queries + keys) + 3 * config.width * config.mlp_width
-    if cached:
-        pairs = tokens * (cached + tokens)
-    else:
-        pairs = sum((end - start) * end for start, end in causal_blocks(tokens))
+    within = sum((end - start) * end for start, end in causal_blocks(tokens))
+    pairs = tokens * (cached + tokens) if cached else within
     return 2 * config.num_layers * rows * (tokens * layer + 2 * queries * pairs)
 
 
