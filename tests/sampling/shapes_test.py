@@ -1,5 +1,7 @@
 """Declared shapes are few, cover every size, and are checked."""
 
+import dataclasses
+
 import pytest
 
 from vigorl_jax.sampling.shapes import Shapes, shares_prompts
@@ -21,6 +23,11 @@ def test_rows_are_cut_into_few_sizes_padded_to_twice_their_number_at_most():
 def test_a_call_reads_the_smallest_part_of_the_cache_that_holds_its_rows():
     assert SHAPES.reads == (25, 50, 100)
     assert [SHAPES.read(n) for n in (0, 25, 26, 100)] == [25, 25, 50, 100]
+
+
+def test_a_short_cache_is_read_whole():
+    assert dataclasses.replace(SHAPES, least_read=40).reads == (40, 50, 100)
+    assert dataclasses.replace(SHAPES, least_read=256).reads == (100,)
 
 
 def test_all_shapes_are_listed():

@@ -30,6 +30,7 @@ class Shapes:
       max_images: images of one episode.
       prefixes: prompts whose cache is kept once and read by all rows of their group; 0 gives each row its own copy.
       group: rows that may share one such prompt.
+      least_read: tokens of the cache that a call reads at least; short caches are then read whole, and compile less.
       repetition_penalty: keep, for each row, which tokens it has seen; without it a penalty is refused.
     """
 
@@ -42,10 +43,11 @@ class Shapes:
     max_images: int = 8
     prefixes: int = 0
     group: int = 1
+    least_read: int = 1
     repetition_penalty: bool = False
 
     def __post_init__(self):
-        for name in ("slots", "cache", "chunk"):
+        for name in ("slots", "cache", "chunk", "least_read"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}; wanted at least 1")
         for name in ("prompt_lengths", "extend_lengths"):
@@ -71,7 +73,8 @@ class Shapes:
     @property
     def reads(self) -> tuple[int, ...]:
         """How much of each row's cache a call may read."""
-        return tuple(sorted({-(-self.cache // fraction) for fraction in READ_FRACTIONS}))
+        parts = (-(-self.cache // fraction) for fraction in READ_FRACTIONS)
+        return tuple(sorted({min(self.cache, max(self.least_read, part)) for part in parts}))
 
     def read(self, tokens: int) -> int:
         """The smallest of `reads` that covers `tokens`."""

@@ -158,9 +158,14 @@ def plate(letter: str, grain: int) -> np.ndarray:
 
     Without the grain its reduction by 4 is plain grey.
     """
-    values = GREY + np.rint(_hidden(_strokes(letter))).astype(np.int64)
+    values = GREY + _hidden_strokes(letter)
     values += np.random.default_rng(grain).integers(-GRAIN, GRAIN + 1, values.shape)
     return np.repeat(255 * values.astype(np.uint16)[..., None], 3, axis=-1)
+
+
+@functools.cache
+def _hidden_strokes(letter: str) -> np.ndarray:
+    return np.rint(_hidden(_strokes(letter))).astype(np.int64)
 
 
 def _strokes(letter: str) -> np.ndarray:
