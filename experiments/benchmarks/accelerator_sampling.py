@@ -34,6 +34,7 @@ def run(config: Config = RELEASED_3B, *, rows: int = ROWS, context: int = CONTEX
     params = jax.jit(lambda: init_params(config, jax.random.key(0), jnp.bfloat16))()
     shapes = Shapes(rows, context, (PREFILL_TOKENS,), (), 1, chunk=STEPS)
     sampler = Sampler(config, shapes)
+    params = sampler.prepare(params)
     peak, bandwidth = bfloat16_peak(), timing.memory_bandwidth()
     return {
         "bfloat16_tflops": peak / 1e12,

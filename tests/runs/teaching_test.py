@@ -165,7 +165,7 @@ def test_generated_scenes_are_taught_as_the_tiny_worlds_dialogues(condition):
         zoom_settings=ZoomSettings(glyph_search.ZOOM, Edges.SNAP),
     )
     teacher = Teacher({"glyph_search": held}, text, images)
-    own = dialogues.Dialogues(LEVEL_1, 5, Condition(condition), dialogues.scripted(), text, images)
+    own = dialogues.Dialogues(LEVEL_1, 5, Condition(condition), [dialogues.scripted()], text, images)
     for index in range(6):
         episode, expected = teacher(glyph_search.example(LEVEL_1, 5, index)), own[index]
         assert episode.token_ids.tolist() == expected.token_ids.tolist()

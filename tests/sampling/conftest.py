@@ -12,20 +12,26 @@ from vigorl_jax.sampling.shapes import Shapes
 from vigorl_jax.testing.models import random_config, random_params
 from vigorl_jax.testing.sampling import IMAGE_SETTINGS, stop_at
 
-CONFIG = random_config(2)
+SEED = 2
 
 
-def _world(shapes: Shapes) -> types.SimpleNamespace:
-    sampler = Sampler(CONFIG, shapes)
-    params = random_params(CONFIG, 2)
+def _world(shapes: Shapes, seed: int = SEED) -> types.SimpleNamespace:
+    config = random_config(seed)
+    sampler, params = Sampler(config, shapes), random_params(config, seed)
 
     def scheduler(params=params, stops=None, images=None) -> Scheduler:
-        images = images or ImageStore(CONFIG, shapes, IMAGE_SETTINGS, jnp.float32)
-        return Scheduler(sampler, params, images, stops or stop_at(CONFIG, *CONFIG.eos_token_id))
+        images = images or ImageStore(config, shapes, IMAGE_SETTINGS, jnp.float32)
+        return Scheduler(sampler, params, images, stops or stop_at(config, *config.eos_token_id))
 
     return types.SimpleNamespace(
-        config=CONFIG, params=params, shapes=shapes, sampler=sampler, scheduler=scheduler
+        config=config, params=params, shapes=shapes, sampler=sampler, scheduler=scheduler
     )
+
+
+@pytest.fixture(scope="session")
+def make_world():
+    """A function that makes a model of a seed and a sampler of it, not yet compiled."""
+    return _world
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +46,7 @@ def plain() -> types.SimpleNamespace:
             image_tokens=256,
             chunk=8,
             max_images=4,
+            least_read=64,
         )
     )
 
@@ -57,5 +64,6 @@ def shared() -> types.SimpleNamespace:
             chunk=8,
             prefixes=3,
             group=2,
+            least_read=48,
         )
     )

@@ -13,7 +13,7 @@ from vigorl_jax.sampling.placement import to_sampling
 from vigorl_jax.sampling.requests import Stream, TurnSettings
 from vigorl_jax.sampling.sampler import Sampler
 from vigorl_jax.sampling.scheduler import Scheduler
-from vigorl_jax.testing.sampling import IMAGE_SETTINGS, Plan, random_given, roll_out, stop_at
+from vigorl_jax.testing.sampling import IMAGE_SETTINGS, Plan, random_given, random_image, roll_out, stop_at
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def _plans(config):
     ]
 
 
-@pytest.mark.parametrize("prefixes", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("prefixes", [0, 2])
 def test_a_mesh_of_eight_devices_samples_what_one_device_does(plain, mesh, learned, prefixes):
     shapes = dataclasses.replace(plain.shapes, prefixes=prefixes, group=2)
     sampler = Sampler(plain.config, shapes, mesh=mesh)
@@ -51,8 +51,26 @@ def test_a_mesh_of_eight_devices_samples_what_one_device_does(plain, mesh, learn
             assert ours.tokens == other.tokens
             for (_, turn), (_, other_turn) in zip(ours.turns, other.turns, strict=True):
                 np.testing.assert_allclose(turn.logprobs, other_turn.logprobs, atol=1e-5)
-    cache = scheduler._slots.cache[0].keys
+    cache = scheduler._slots.cache[0].blocks[0].values
     assert cache.sharding.shard_shape(cache.shape)[0] == 1  # four rows over data and fsdp
+
+
+def test_images_are_shared_out_among_the_devices(plain, mesh, learned):
+    rng = np.random.default_rng(0)
+    images = [random_image(rng, (1, 4, 6)) for _ in range(4)]
+    embeds, held = {}, []
+    for where, params in (
+        (mesh, to_sampling(plain.config, mesh, jnp.float32)(learned)),
+        (None, plain.params),
+    ):
+        store = ImageStore(plain.config, plain.shapes, IMAGE_SETTINGS, jnp.float32, mesh=where)
+        encode = store._encode
+        store._encode = lambda *args, encode=encode: held.append(args[2].patches) or encode(*args)
+        store.add(params, images)
+        embeds[where] = np.asarray(store.embeds)[store.rows(images)]
+    np.testing.assert_allclose(embeds[mesh], embeds[None], atol=1e-5)
+    spread, whole = held
+    assert spread.sharding.shard_shape(spread.shape)[0] * 4 == whole.shape[0]
 
 
 def test_parameters_are_gathered_over_fsdp_and_stay_cut_over_tensor(plain, mesh, learned):

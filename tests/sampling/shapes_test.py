@@ -9,15 +9,26 @@ from vigorl_jax.sampling.shapes import Shapes, shares_prompts
 SHAPES = Shapes(slots=32, cache=100, prompt_lengths=(32, 64), extend_lengths=(16,), image_tokens=64)
 
 
-def test_rows_are_cut_into_few_sizes_padded_to_twice_their_number_at_most():
+def test_rows_are_cut_into_few_sizes_padded_by_a_third_at_most():
     assert SHAPES.row_counts == (1, 4, 16, 32)
     assert list(SHAPES.batches(3)) == [(3, 4)]
     assert list(SHAPES.batches(5)) == [(4, 4), (1, 1)]
-    assert list(SHAPES.batches(70)) == [(32, 32), (32, 32), (4, 4), (2, 4)]
+    assert list(SHAPES.batches(8)) == [(4, 4), (4, 4)]
+    assert list(SHAPES.batches(70)) == [(32, 32), (32, 32), (4, 4), (1, 1), (1, 1)]
     for rows in range(1, 100):
         batches = list(SHAPES.batches(rows))
         assert sum(taken for taken, _ in batches) == rows
-        assert all(taken <= size <= 2 * taken and size in SHAPES.row_counts for taken, size in batches)
+        assert all(taken <= size <= 4 / 3 * taken and size in SHAPES.row_counts for taken, size in batches)
+
+
+def test_a_call_takes_no_more_rows_than_it_may():
+    assert list(SHAPES.batches(21, most=15)) == [(4, 4)] * 5 + [(1, 1)]
+    assert list(SHAPES.batches(2, most=0)) == [(1, 1), (1, 1)]
+
+
+def test_the_cache_is_cut_where_reads_end():
+    assert SHAPES.blocks == (25, 25, 50)
+    assert dataclasses.replace(SHAPES, least_read=256).blocks == (100,)
 
 
 def test_a_call_reads_the_smallest_part_of_the_cache_that_holds_its_rows():

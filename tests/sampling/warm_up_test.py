@@ -34,7 +34,7 @@ def _plans(config: Config, number: int) -> list[Plan]:
     return plans
 
 
-@pytest.mark.parametrize("world", ["plain", pytest.param("shared", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("world", ["plain", "shared"])
 def test_epochs_compile_nothing_after_a_warm_up(world, request):
     world = request.getfixturevalue(world)
     scheduler = world.scheduler()

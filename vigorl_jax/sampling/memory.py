@@ -18,6 +18,8 @@ from vigorl_jax.qwen25vl.config import Config, TextConfig
 from vigorl_jax.qwen25vl.model import abstract_params
 from vigorl_jax.qwen25vl.patch_layout import Grid, patch_layout, tile_slots
 from vigorl_jax.qwen25vl.sharding import LOGICAL_TO_MESH, MESH_AXES, param_shardings
+from vigorl_jax.sampling.image_store import images_at_once
+from vigorl_jax.sampling.kernels import is_turned, turns_kernels
 from vigorl_jax.sampling.shapes import Shapes
 from vigorl_jax.sampling.stops import MIN_STATES
 
@@ -27,6 +29,8 @@ FLOAT32 = 4
 GIB = 1 << 30
 # Scores, their exponentials and the weights that multiply the values.
 SCORE_COPIES = 3
+# One layer's keys and values of the rows of an extension: as gathered, and with the new ones.
+LAYER_COPIES = 2
 # Logits, and what a draw makes of them: scores after the penalty, deficits, what the cuts keep.
 LOGIT_COPIES = 4
 # Residual stream: before and after a layer, normalised, and the float32 of the norm.
@@ -138,6 +142,7 @@ def plan(
     prompts = math.ceil(shapes.slots / group_size)
     kept = (
         sizes.weights(),
+        sizes.turned_kernels(),
         sizes.cache(),
         sizes.shared_prompts(),
         sizes.prompts(prompts),
@@ -203,9 +208,14 @@ class _Sizes:
         numbers = _numbers(self.config, self.mesh, *VISION, *TEXT)
         return Part("weights", numbers * self.dtype.itemsize, f"{numbers:,} numbers of {self.dtype}")
 
+    def turned_kernels(self) -> Part:
+        """The second copy of the text kernels that CPUs read."""
+        numbers = _turned_numbers(self.config) if turns_kernels(self.mesh) else 0
+        return Part("turned kernels", numbers * self.dtype.itemsize, f"{numbers:,} numbers of {self.dtype}")
+
     def cache(self) -> Part:
         shapes = self.shapes
-        rows, tokens = self._share(shapes.slots, "batch"), shapes.cache + shapes.chunk
+        rows, tokens = self._share(shapes.slots, "batch"), shapes.cache
         return Part("cache", self._cached(rows * tokens), self._terms(f"{rows} slots x {tokens:,}"))
 
     def shared_prompts(self) -> Part:
@@ -236,7 +246,10 @@ class _Sizes:
         calls = [(0, 0)]  # (images, patch slots of each)
         for rows, grids in pieces:
             slots = [patch_layout([grid], config).bucket[1] for grid in grids]
-            calls += [(self._largest_call(rows * slots.count(each)), each) for each in set(slots)]
+            calls += [
+                (self._largest_call(rows * slots.count(each), most=images_at_once(each)), each)
+                for each in set(slots)
+            ]
         images, slots = max(calls, key=math.prod)
         images = self._share(images, "batch")
         heads = self._share(config.num_heads, "vision_heads")
@@ -260,26 +273,26 @@ class _Sizes:
         return Part("prefill", work, f"{rows} prompts x {tokens:,} tokens")
 
     def extend(self) -> Part:
-        """Besides the work: a copy of the rows' caches with room for what is new, and the new keys and values."""
+        """Besides the work: one layer of the rows' caches with what is new, before and after it has been put there."""
         shapes = self.shapes
         if not shapes.extend_lengths:
             return Part("extend", 0, "not compiled")
         rows, tokens = self._share(shapes.slots, "batch"), shapes.extend_lengths[-1]
         keys = shapes.cache + tokens
         prompt = shapes.prompt_lengths[-1] if shapes.prefixes else 0
-        copies = self._cached(rows * (keys + tokens + prompt))
+        copies = LAYER_COPIES * self._cached(rows * (keys + prompt)) // self.config.text.num_layers
         work = self._text(rows, tokens, keys=max(keys, prompt), block=tokens)
         return Part(
             "extend", copies + work, f"{rows} rows x {tokens:,} tokens behind {shapes.cache:,} cached"
         )
 
     def decode(self) -> Part:
-        """Besides the work: a copy of what is read of the caches, and the tail."""
+        """Besides the work: the tail. The caches are read and written where they are."""
         shapes = self.shapes
         rows = self._share(shapes.slots, "batch")
-        copies = self._cached(rows * (shapes.cache + shapes.chunk))
+        tail = self._cached(rows * shapes.chunk)
         work = self._text(rows, 1, keys=shapes.cache, block=1)
-        return Part("decode", copies + work, f"{rows} rows behind {shapes.cache:,} cached tokens")
+        return Part("decode", tail + work, f"{rows} rows behind {shapes.cache:,} cached tokens")
 
     def _text(self, rows: int, tokens: int, *, keys: int, block: int) -> int:
         """A pass of the language model over rows x tokens, with the logits of each row's last token."""
@@ -320,8 +333,8 @@ class _Sizes:
     def _terms(self, tokens: str) -> str:
         return f"{tokens} tokens x {self._cached(1) / 1024:g} KiB"
 
-    def _largest_call(self, rows: int) -> int:
-        return max((size for _, size in self.shapes.batches(rows)), default=0)
+    def _largest_call(self, rows: int, *, most: int | None = None) -> int:
+        return max((size for _, size in self.shapes.batches(rows, most=most)), default=0)
 
     def _share(self, size: int, logical_axis: str) -> int:
         """The part of a dimension on one device; all of it where the devices do not divide it."""
@@ -338,6 +351,11 @@ def _numbers(config: Config, mesh: AnyMesh, *parts: str) -> int:
     return sum(
         math.prod(sharding.shard_shape(leaf.shape)) for leaf, sharding in zip(leaves, shardings, strict=True)
     )
+
+
+def _turned_numbers(config: Config) -> int:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(abstract_params(config))
+    return sum(math.prod(leaf.shape) for path, leaf in leaves if is_turned(path))
 
 
 def _devices(logical_axis: str, mesh: AnyMesh) -> int:

@@ -48,6 +48,11 @@ def to_sampling(config: Config, mesh: Mesh | None, dtype: jnp.dtype) -> Callable
     return move
 
 
+def row_devices(mesh: Mesh) -> int:
+    """Devices over which rows are spread: all, those that share a row's heads counted once."""
+    return mesh.size // mesh.shape.get("tensor", 1)
+
+
 def constrain_slots(config: Config, slots: Slots, mesh: Mesh | None) -> Slots:
     """Caches cut by rows over data and fsdp and by heads over tensor, where they divide; the rest on every device."""
     if mesh is None:
@@ -69,8 +74,7 @@ def _place(tree, sharding: NamedSharding):
 
 def _rows_axis(slots: Slots, mesh: Mesh) -> str | tuple[str, ...] | None:
     axis = batch_sharding(mesh).spec[0]
-    devices = mesh.size // mesh.shape.get("tensor", 1)
-    return axis if slots.rows.active.shape[0] % devices == 0 else None
+    return axis if slots.rows.active.shape[0] % row_devices(mesh) == 0 else None
 
 
 def _heads_axis(config: Config, mesh: Mesh) -> str | None:

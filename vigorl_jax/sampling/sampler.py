@@ -12,13 +12,24 @@ from jax.sharding import Mesh
 from vigorl_jax.array_typing import Array, Int, RowLengths
 from vigorl_jax.qwen25vl.config import Config
 from vigorl_jax.qwen25vl.model import Params, Qwen25VL, bind
-from vigorl_jax.qwen25vl.text import Cache, LayerCache
-from vigorl_jax.sampling import decoding
-from vigorl_jax.sampling.caches import CaptureMemory, DecodeMemory, ExtendMemory, SharedPrefix
+from vigorl_jax.qwen25vl.text import Cache
+from vigorl_jax.sampling import decoding, kernels
+from vigorl_jax.sampling.caches import (
+    Block,
+    CaptureMemory,
+    DecodeMemory,
+    ExtendMemory,
+    SharedPrefix,
+    write_tails,
+)
 from vigorl_jax.sampling.placement import constrain_slots
 from vigorl_jax.sampling.shapes import Shapes
 from vigorl_jax.sampling.slots import Emitted, Rows, Slots, Turns, begin_turns, empty_slots, token_keys
 from vigorl_jax.sampling.stops import StopTable, advance
+
+# What a step computes with, and what makes it of the parameters.
+Model = Qwen25VL | kernels.TurnedModel
+Build = Callable[[Params], Model]
 
 
 class Pieces(NamedTuple):
@@ -67,7 +78,8 @@ class Decoded(NamedTuple):
 class Sampler:
     """Compiled steps for one model and one set of shapes; parameters and slots are arguments.
 
-    Each step takes the parameters first. Steps that change the slots take them donated: keep the returned ones.
+    Each step takes the parameters first, as `prepare` returns them. Steps that change the slots take them donated: keep
+    the returned ones.
     """
 
     def __init__(
@@ -80,6 +92,8 @@ class Sampler:
     ):
         """text_tokens: see `decoding.banned_tokens`. mesh: of the parameters, when they lie on several devices."""
         self.config, self.shapes = config, shapes
+        self._turns = kernels.turns_kernels(mesh)
+        build = functools.partial(kernels.TurnedModel if self._turns else bind, config)
         # On the host: an array on one device could not enter a computation on several.
         banned = decoding.banned_tokens(config, text_tokens=text_tokens)
 
@@ -90,17 +104,21 @@ class Sampler:
 
             return jax.jit(call, **options)
 
-        self.prefill = jax.jit(functools.partial(_prefill, config, shapes))
+        self.prefill = jax.jit(functools.partial(_prefill, build, config, shapes))
         self.place = stepping(_place, banned, donate_argnums=0)
         self.share = stepping(_share, donate_argnums=0)
-        self.extend = stepping(_extend, config, banned, donate_argnums=2, static_argnames="read")
+        self.extend = stepping(_extend, build, config, banned, donate_argnums=2, static_argnames="read")
         self.decode = stepping(
-            _decode, config, shapes.chunk, banned, donate_argnums=1, static_argnames="read"
+            _decode, build, config, shapes.chunk, banned, donate_argnums=1, static_argnames="read"
         )
         self._empty = jax.jit(
             lambda dtype: constrain_slots(config, empty_slots(config.text, shapes, dtype), mesh),
             static_argnums=0,
         )
+
+    def prepare(self, params: Params) -> Params:
+        """The parameters as the steps read them; on one CPU device a second copy of the text kernels, else the same."""
+        return kernels.turn(params) if self._turns else params
 
     def empty_slots(self, dtype: jnp.dtype) -> Slots:
         """Slots without any row, whose caches have the dtype of the parameters."""
@@ -115,9 +133,9 @@ class Sampler:
 
 
 def _prefill(
-    config: Config, shapes: Shapes, params: Params, image_embeds: Array, prompts: Pieces
+    build: Build, config: Config, shapes: Shapes, params: Params, image_embeds: Array, prompts: Pieces
 ) -> Prefilled:
-    model = bind(config, params)
+    model = build(params)
     embedded = model.embed(prompts.tokens, prompts.image_slots, image_embeds)
     hidden, cache = model.language_model(
         embedded, prompts.positions, cache=(CaptureMemory(),) * config.text.num_layers
@@ -143,7 +161,9 @@ def _place(
     at, rows, cache = turns.slots, slots.rows, slots.cache
     lengths = prefilled.lengths[sources]
     if slots.prefixes is None:
-        cache = _set_rows(cache, at, prefilled.cache, sources)
+        cache = tuple(
+            layer.place(at, prompt, sources) for layer, prompt in zip(cache, prefilled.cache, strict=True)
+        )
     else:
         lengths = jnp.zeros_like(lengths)
     rows = rows._replace(
@@ -156,26 +176,23 @@ def _place(
     return slots._replace(cache=cache, rows=rows), first
 
 
-def _set_rows(cache: Cache, at: Array, prompts: Cache, sources: Array) -> Cache:
-    length = prompts[0].keys.shape[2]
-    return jax.tree.map(
-        lambda rows, new: rows.at[at, :, :length].set(new[sources].astype(rows.dtype), mode="drop"),
-        cache,
-        prompts,
-    )
-
-
 def _share(slots: Slots, prefilled: Prefilled, prompts: Array) -> tuple[Slots, None]:
     """Keeps the cache of prompt i of a prefill as shared prompt prompts[i]; an index beyond the last keeps nothing."""
-    everything = jnp.arange(prefilled.lengths.shape[0])
+    length = prefilled.cache[0].keys.shape[2]
+    prefixes = jax.tree.map(
+        lambda kept, new: kept.at[prompts, :, :length].set(new.astype(kept.dtype), mode="drop"),
+        slots.prefixes,
+        prefilled.cache,
+    )
     slots = slots._replace(
-        prefixes=_set_rows(slots.prefixes, prompts, prefilled.cache, everything),
+        prefixes=prefixes,
         prefix_lengths=slots.prefix_lengths.at[prompts].set(prefilled.lengths, mode="drop"),
     )
     return slots, None
 
 
 def _extend(
+    build: Build,
     config: Config,
     banned: Array,
     params: Params,
@@ -193,42 +210,31 @@ def _extend(
     """
     at, rows = turns.slots, slots.rows
     lengths = rows.lengths.at[at].get(mode="fill", fill_value=0)
-    model = bind(config, params)
+    model = build(params)
     embedded = model.embed(given.tokens, given.image_slots, image_embeds)
-    memories = _extend_memories(slots, at, read, given.tokens.shape[1])
-    hidden, new = model.language_model(embedded, given.positions, cache=memories, lengths=lengths)
-    columns = lengths[:, None] + jnp.arange(given.tokens.shape[1])
-    cache = jax.tree.map(
-        # The indexes are [r, L] and come first in the result: [r, L, K, C].
-        lambda old, new: old.at[at[:, None], :, columns].set(
-            new.swapaxes(1, 2).astype(old.dtype), mode="drop"
-        ),
-        slots.cache,
-        new,
-    )
+    memories = _extend_memories(slots, at, read)
+    hidden, extended = model.language_model(embedded, given.positions, cache=memories, lengths=lengths)
     rows = rows._replace(lengths=rows.lengths.at[at].set(lengths + given.lengths, mode="drop"))
     if rows.seen is not None:
         seen = rows.seen.at[at].get(mode="clip") | _seen(given, config.text.vocab_size)
         rows = rows._replace(seen=rows.seen.at[at].set(seen, mode="drop"))
     rows, first = begin_turns(rows, turns, _last_logits(model, hidden, given.lengths), table, banned)
-    return slots._replace(cache=cache, rows=rows), first
+    return slots._replace(cache=tuple(memory.cache for memory in extended), rows=rows), first
 
 
-def _extend_memories(slots: Slots, at: Array, read: int, length: int) -> list[ExtendMemory]:
-    def gather(x: Array) -> Array:
-        taken = x.at[at].get(mode="clip")[:, :, :read]
-        return jnp.pad(taken, ((0, 0), (0, 0), (0, length), (0, 0)))
-
-    gathered = jax.tree.map(gather, slots.cache)
+def _extend_memories(slots: Slots, at: Array, read: int) -> list[ExtendMemory]:
     if slots.prefixes is None:
-        return [ExtendMemory(layer) for layer in gathered]
+        return [ExtendMemory(layer, at, read) for layer in slots.cache]
     prompts = slots.rows.prompts.at[at].get(mode="clip")
     lengths = jnp.where(prompts >= 0, slots.prefix_lengths[prompts], 0)
-    prefixes = jax.tree.map(lambda x: x[prompts], slots.prefixes)
-    return [ExtendMemory(layer, prefix, lengths) for layer, prefix in zip(gathered, prefixes, strict=True)]
+    return [
+        ExtendMemory(layer, at, read, prefixes, prompts, lengths)
+        for layer, prefixes in zip(slots.cache, slots.prefixes, strict=True)
+    ]
 
 
 def _decode(
+    build: Build,
     config: Config,
     chunk: int,
     banned: Array,
@@ -247,16 +253,17 @@ def _decode(
     members, places: see `SharedPrefix`; None where each row holds its own prompt.
     max_steps: at most the chunk. read: tokens of the cache that are read; at least the longest active row.
     """
-    model = bind(config, params)
+    model = build(params)
     before = slots.rows
-    # Keys lie with the slots last while they are only read: products of few queries run up to twice as fast on CPUs.
-    main = [
-        LayerCache(layer.keys[:, :, :read].swapaxes(2, 3), layer.values[:, :, :read]) for layer in slots.cache
-    ]
+    main = [tuple(layer.first(read)) for layer in slots.cache]
     prefixes = [None] * len(main)
     if slots.prefixes is not None:
         prefixes = [SharedPrefix(layer, slots.prefix_lengths, members, places) for layer in slots.prefixes]
-    tail = jax.tree.map(lambda x: jnp.zeros((*x.shape[:2], chunk, x.shape[3]), x.dtype), slots.cache)
+    text, num_rows = config.text, before.active.shape[0]
+    tail = tuple(
+        Block.empty(num_rows, text.num_kv_heads, chunk, text.head_dim, layer.blocks[0].values.dtype)
+        for layer in slots.cache
+    )
 
     def go_on(carry) -> Array:
         step, rows, _, _ = carry
@@ -267,23 +274,22 @@ def _decode(
         step, rows, tail, log = carry
         positions = jnp.broadcast_to(rows.positions[:, None], (3, rows.positions.shape[0], 1))
         memories = [
-            DecodeMemory(*layer, before.lengths, end, step, prefix)
+            DecodeMemory(layer, before.lengths, end, step, prefix)
             for layer, end, prefix in zip(main, tail, prefixes, strict=True)
         ]
-        hidden, tail = model.language_model(model.embed(rows.pending[:, None]), positions, cache=memories)
+        hidden, after = model.language_model(model.embed(rows.pending[:, None]), positions, cache=memories)
         rows, emitted = _next_tokens(rows, model.logits(hidden)[:, 0], table, banned)
         log = jax.tree.map(
             lambda all_, new: jax.lax.dynamic_update_slice(all_, new[None], (step, 0)), log, emitted
         )
-        return step + 1, rows, tuple(tail), log
+        return step + 1, rows, tuple(memory.tail for memory in after), log
 
     blank = jnp.zeros((chunk, before.active.shape[0]), jnp.float32)
     log = Emitted(blank.astype(jnp.int32), blank, blank)
     steps, rows, tail, log = jax.lax.while_loop(go_on, body, (jnp.int32(0), before, tail, log))
     counts = rows.drawn - before.drawn
-    cache = tuple(
-        LayerCache(*layer).write(*end, before.lengths) for layer, end in zip(slots.cache, tail, strict=True)
-    )
+    starts = jnp.where(counts > 0, before.lengths, slots.cache[0].tokens)  # the others have nothing to write
+    cache = write_tails(slots.cache, starts, tail)
     slots = slots._replace(cache=cache, rows=rows._replace(lengths=before.lengths + counts))
     return slots, Decoded(log, counts, rows.active, rows.stopped, rows.failed, steps)
 
@@ -311,7 +317,7 @@ def _next_tokens(rows: Rows, logits: Array, table: StopTable, banned: Array) -> 
     return rows, Emitted(tokens, draw.logprobs, draw.truncated_logprobs)
 
 
-def _last_logits(model: Qwen25VL, hidden: Array, lengths: RowLengths) -> Array:
+def _last_logits(model: Model, hidden: Array, lengths: RowLengths) -> Array:
     """Logits [r, V] of each row's last token."""
     last = jnp.take_along_axis(hidden, lengths[:, None, None] - 1, axis=1)
     return model.logits(last)[:, 0]

@@ -93,7 +93,8 @@ class Scheduler:
     """
 
     def __init__(self, sampler: Sampler, params: Params, images: ImageStore, stops: StopTable):
-        self.sampler, self.params, self.images, self.stops = sampler, params, images, stops
+        self.sampler, self.images, self.stops = sampler, images, stops
+        self.params = params
         self.account = Account()
         self._slots = sampler.empty_slots(images.embeds.dtype)
         self._free = list(range(sampler.shapes.slots))
@@ -104,6 +105,16 @@ class Scheduler:
         self._turning: dict[int, _Episode] = {}  # by slot
         self._first: list[tuple[Sequence[_Episode], Emitted]] = []  # on the device until the next look
         self._next_ticket = 0
+
+    @property
+    def params(self) -> Params:
+        """The weights as the sampler's steps read them."""
+        return self._params
+
+    @params.setter
+    def params(self, params: Params) -> None:
+        self._params = None  # its memory first
+        self._params = self.sampler.prepare(params)
 
     def submit(self, prompt: Given, stream: Stream, turn: TurnSettings) -> int:
         """See `EpisodeSampler`.

@@ -1,9 +1,11 @@
 """The shapes that a sampler compiles: declared before the first compile, few, and printed."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
-ROW_STEP = 4  # row counts go 1, 4, 16, ...: calls are padded to at most twice their rows
+ROW_STEP = 4  # row counts go 1, 4, 16, ...
+MAX_PADDING = 1 / 3  # a call is padded by at most this part of its rows; more are cut into several calls
 READ_FRACTIONS = (4, 2, 1)  # attention reads a quarter, a half or the whole of the cache
 
 # Where sharing prompts pays, by decode steps of 32 rows on a CPU (0.6 M parameters). In groups of 8, copies take 1.05
@@ -76,16 +78,22 @@ class Shapes:
         parts = (-(-self.cache // fraction) for fraction in READ_FRACTIONS)
         return tuple(sorted({min(self.cache, max(self.least_read, part)) for part in parts}))
 
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Tokens of the blocks in which a row's cache lies: each of `reads` ends with one."""
+        return tuple(end - start for start, end in itertools.pairwise((0, *self.reads)))
+
     def read(self, tokens: int) -> int:
         """The smallest of `reads` that covers `tokens`."""
         return next(read for read in self.reads if read >= tokens)
 
-    def batches(self, rows: int) -> Iterator[tuple[int, int]]:
-        """Cuts `rows` rows into calls: pairs of (rows taken, rows of the padded call)."""
+    def batches(self, rows: int, *, most: int | None = None) -> Iterator[tuple[int, int]]:
+        """Cuts `rows` rows into calls of at most `most`: pairs of (rows taken, rows of the padded call)."""
+        counts = [count for count in self.row_counts if most is None or count <= max(1, most)]
         while rows:
-            below = max(count for count in self.row_counts if count <= rows)
-            above = min((count for count in self.row_counts if count >= rows), default=below)
-            size = above if above <= 2 * rows else below
+            below = max(count for count in counts if count <= rows)
+            above = min((count for count in counts if count >= rows), default=below)
+            size = above if above - rows <= MAX_PADDING * rows else below
             yield min(rows, size), size
             rows -= min(rows, size)
 

@@ -11,6 +11,7 @@ from vigorl_jax.array_typing import Array, Float, Int, RowLengths
 from vigorl_jax.qwen25vl.config import TextConfig
 from vigorl_jax.qwen25vl.text import Cache, empty_cache
 from vigorl_jax.sampling import decoding
+from vigorl_jax.sampling.caches import Block, RowsCache
 from vigorl_jax.sampling.decoding import SamplingSettings
 from vigorl_jax.sampling.shapes import Shapes
 from vigorl_jax.sampling.stops import StopTable, advance
@@ -52,11 +53,11 @@ class Rows(NamedTuple):
 class Slots(NamedTuple):
     """Everything that a decode step changes; donated from step to step.
 
-    cache: of each row, with room for a chunk behind its last token  # [B, K, S + T, C] a layer
+    cache: of each row  # [B, K, S, C] a layer
     prefixes, prefix_lengths: shared prompts; None where each row holds its own  # [N, K, P, C] a layer, [N]
     """
 
-    cache: Cache
+    cache: tuple[RowsCache, ...]
     rows: Rows
     prefixes: Cache | None
     prefix_lengths: RowLengths | None
@@ -98,8 +99,13 @@ def empty_slots(config: TextConfig, shapes: Shapes, dtype: jnp.dtype) -> Slots:
         seen=jnp.zeros((n, config.vocab_size), bool) if shapes.repetition_penalty else None,
         prompts=zeros - 1,
     )
+
+    def layer() -> RowsCache:
+        heads, channels = config.num_kv_heads, config.head_dim
+        return RowsCache(tuple(Block.empty(n, heads, size, channels, dtype) for size in shapes.blocks))
+
     return Slots(
-        empty_cache(config, n, shapes.cache + shapes.chunk, dtype),
+        tuple(layer() for _ in range(config.num_layers)),
         rows,
         empty_cache(config, shapes.prefixes, shapes.prompt_lengths[-1], dtype) if shapes.prefixes else None,
         jnp.zeros(shapes.prefixes, jnp.int32) if shapes.prefixes else None,

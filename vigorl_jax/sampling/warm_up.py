@@ -26,7 +26,7 @@ def warm_up(
 
     stops: any table of the size in use. grids: of images to come, one for each bucketed size that is to be compiled.
     """
-    shapes = sampler.shapes
+    shapes, params = sampler.shapes, sampler.prepare(params)
     _encode_blank(params, images, grids)
     slots = sampler.empty_slots(images.embeds.dtype)
     for rows, length in itertools.product(shapes.row_counts, shapes.prompt_lengths):
