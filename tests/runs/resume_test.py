@@ -1,7 +1,7 @@
 """A run that is killed anywhere, or told to stop, goes on as if nothing had happened: bit for bit."""
 
-import pathlib
 import contextlib
+import pathlib
 import random
 import signal
 import socket
