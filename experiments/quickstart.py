@@ -1,7 +1,7 @@
 """From nothing to a model that looks where it must, on a laptop's CPU: the paper's claim with its controls.
 
-  python -m experiments.quickstart            # everything, about 15 minutes on two cores
-  python -m experiments.quickstart --fast     # the main contrast alone, about 5
+  python -m experiments.quickstart            # everything
+  python -m experiments.quickstart --fast     # the main contrast alone
 
 A tiny Qwen2.5-VL learns to see, imitates a scripted teacher who points with a bias, and learns by GRPO to zoom where
 the answer is. Shows a table; writes results.json, curves.png and report.html (episodes before and after, for a
@@ -17,7 +17,7 @@ from absl import flags
 from experiments.launch import launch
 from experiments.presets import catalog
 from vigorl_jax.runs import fields
-from vigorl_jax.runs.tiny_world import outcome
+from vigorl_jax.runs.tiny_world import comparison, outcome
 from vigorl_jax.runs.tiny_world.comparison import Comparer
 from vigorl_jax.runs.tiny_world.recipe import Recipe
 
@@ -27,18 +27,6 @@ _SEEDS = flags.DEFINE_integer("seeds", 1, "So many seeds from --seed on, and the
 _FAST = flags.DEFINE_bool("fast", False, "The main contrast alone: SFT, GRPO with zooms, GRPO without.")
 _STEPS = flags.DEFINE_integer("grpo_steps", 40, "Steps of reinforcement.", lower_bound=1)
 _EXAMPLES = flags.DEFINE_integer("examples", 256, "Of each examination.", lower_bound=1)
-
-# Beside the preset: shapes that stay the same whatever is sampled, and no pages or validations on the way.
-RUN = {
-    "frozen": "vision",
-    "row_length": 256,
-    "micro_rows": 16,
-    "max_prompt_tokens": 40,
-    "validation_datasets": (),
-    "validate_every": None,
-    "report_every": None,
-    "checkpoint_every": 1_000,
-}
 
 
 def main() -> None:
@@ -51,7 +39,7 @@ def main() -> None:
     preset = catalog.find(catalog.GRPO, "glyph_search_tiny").settings
     comparer = Comparer(
         Recipe(),
-        fields.replace(preset, {**RUN, "num_steps": _STEPS.value}),
+        fields.replace(preset, {**comparison.RUN, "num_steps": _STEPS.value}),
         workdir,
         examples=_EXAMPLES.value,
         say=_say,

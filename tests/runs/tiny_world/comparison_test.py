@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from experiments import quickstart
 from experiments.presets import catalog
 from vigorl_jax.runs import fields
 from vigorl_jax.runs.tiny_world import comparison, outcome
@@ -20,7 +19,7 @@ def test_a_comparison_leaves_table_results_curves_and_report(tmp_path):
     preset = catalog.find(catalog.GRPO, "glyph_search_tiny").settings
     said = []
     comparer = Comparer(
-        RECIPE, fields.replace(preset, {**quickstart.RUN, **SIZES}), tmp_path, examples=4, say=said.append
+        RECIPE, fields.replace(preset, {**comparison.RUN, **SIZES}), tmp_path, examples=4, say=said.append
     )
     found = comparer.run(3, fast=True)
     outcome.write([found], tmp_path, RECIPE)

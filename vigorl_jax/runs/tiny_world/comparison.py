@@ -24,6 +24,18 @@ SFT, GRPO = "SFT", "GRPO with zooms"
 SAME_TIME, NO_BONUS = "SFT for as long as GRPO", "GRPO with zooms, no bonus"
 VANILLA, GROUNDED, BASE = "GRPO without grounding", "GRPO with points, one turn", "answer only (SFT)"
 
+# Beside the preset: shapes that stay the same whatever is sampled, and no pages or validations on the way.
+RUN = {
+    "frozen": "vision",
+    "row_length": 256,
+    "micro_rows": 16,
+    "max_prompt_tokens": 40,
+    "validation_datasets": (),
+    "validate_every": None,
+    "report_every": None,
+    "checkpoint_every": 1_000,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
