@@ -166,6 +166,9 @@ class _DrySampler:
     def __init__(self, config: Config, shapes: Shapes, calls: Counter):
         self.config, self.shapes, self.calls = config, shapes, calls
 
+    def prepare(self, params):
+        return params
+
     def empty_slots(self, dtype) -> _DryRows:
         return _DryRows(*(np.zeros(self.shapes.slots, np.int32) for _ in range(2)))
 

@@ -57,7 +57,8 @@ def test_a_chain_of_kills_ends_where_an_unkilled_run_ends(begin, tmp_path, metri
     whole.end()
     assert_same_run(tmp_path / "run", tmp_path / "whole", metrics_of)
     assert "goes on after step" in output
-    assert checkpoints(tmp_path / "run") == ["6", "8"]
+    # A kill between a save and the removal of what it replaces leaves one more.
+    assert checkpoints(tmp_path / "run")[-2:] == ["6", "8"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
