@@ -11,12 +11,12 @@ browser) to the work directory.
 import pathlib
 import sys
 
-import jax
 from absl import flags
 
 from experiments.launch import launch
 from experiments.presets import catalog
 from vigorl_jax.runs import fields
+from vigorl_jax.runs.compiled import keep_compiled
 from vigorl_jax.runs.tiny_world import comparison, outcome
 from vigorl_jax.runs.tiny_world.comparison import Comparer
 from vigorl_jax.runs.tiny_world.recipe import Recipe
@@ -34,8 +34,7 @@ def main() -> None:
     workdir = pathlib.Path(_WORKDIR.value)
     workdir.mkdir(parents=True, exist_ok=True)
     # Arms share most of their programs: those of one are compiled once.
-    jax.config.update("jax_compilation_cache_dir", str(workdir / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    keep_compiled(workdir / "compiled")
     preset = catalog.find(catalog.GRPO, "glyph_search_tiny").settings
     comparer = Comparer(
         Recipe(),

@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Callable
 
-import jax
 from absl import flags
 
 from experiments import settings_flags
+from vigorl_jax.runs.compiled import keep_compiled
 from vigorl_jax.runs.loop import Outcome
 from vigorl_jax.runs.settings import GrpoRun, SftRun
 from vigorl_jax.training import distributed
@@ -34,7 +34,6 @@ def train(record: type[GrpoRun] | type[SftRun], run: Callable[[GrpoRun | SftRun]
         return
     settings = settings_flags.read(record)
     if _CACHE.value:
-        jax.config.update("jax_compilation_cache_dir", _CACHE.value)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+        keep_compiled(_CACHE.value)
     distributed.initialise(Hosts(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value))
     run(settings)

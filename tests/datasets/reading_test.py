@@ -3,9 +3,9 @@
 import itertools
 import json
 import os
-import pickle
 import subprocess
 import sys
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from vigorl_jax.datasets.reading import Order, open_split, split_names, stream
 from vigorl_jax.datasets.refusals import SourceError
 from vigorl_jax.datasets.samples import make_sample
 from vigorl_jax.processing.decode import decode_image
+from vigorl_jax.testing.worker_trip import sent
 
 _COUNT = 23
 
@@ -74,9 +75,8 @@ def test_slices_of_a_split(prepared):
 def test_examples_travel_to_other_processes(prepared):
     data_dir, written = prepared
     examples = open_split("rl_jsonl", data_dir, "train")
-    state = pickle.dumps(examples)
-    assert len(state) < 1000
-    assert pickle.loads(state)[11] == written[11]
+    assert len(ForkingPickler.dumps(examples)) < 1000
+    assert sent(examples)[11] == written[11]
 
 
 def test_what_is_not_there_is_named_with_the_command_that_makes_it(prepared, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import tokenizers
 from tokenizers import models, pre_tokenizers
 
-from vigorl_jax.testing.byte_tokenizer import with_added_tokens
+from vigorl_jax.processing.model_files import with_added_tokens
 
 
 @pytest.fixture(scope="session")

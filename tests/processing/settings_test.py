@@ -5,8 +5,8 @@ import json
 import pytest
 
 from vigorl_jax.processing.frames import Frame
+from vigorl_jax.processing.model_files import write_processor_files
 from vigorl_jax.processing.settings import ImageSettings
-from vigorl_jax.testing.byte_tokenizer import write_processor_files
 
 SETTINGS = ImageSettings(min_pixels=4000, max_pixels=90_000, mean=(0.5, 0.4, 0.3), std=(0.1, 0.2, 0.3))
 

@@ -8,13 +8,9 @@ import tokenizers
 from hypothesis import strategies as st
 from tokenizers import models
 
+from vigorl_jax.processing.model_files import SPECIAL_TOKENS, TEXT_TOKENS, write_tokenizer_files
 from vigorl_jax.processing.tokenizer import Tokenizer
-from vigorl_jax.testing.byte_tokenizer import (
-    SPECIAL_TOKENS,
-    TEXT_TOKENS,
-    byte_tokenizer,
-    write_tokenizer_files,
-)
+from vigorl_jax.testing.byte_tokenizer import byte_tokenizer
 
 BYTES = Tokenizer(byte_tokenizer())
 PIECES = st.sampled_from(
@@ -120,7 +116,7 @@ def test_an_id_behind_the_vocabulary_has_no_bytes(index):
 def test_written_files_load_here_and_in_transformers(tmp_path):
     import transformers
 
-    write_tokenizer_files(tmp_path)
+    write_tokenizer_files(tmp_path, byte_tokenizer())
     ours, theirs = Tokenizer.load(tmp_path), transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert ours.control == BYTES.control
     text = "<|im_start|>user\né<tool_call>"

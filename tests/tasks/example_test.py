@@ -1,11 +1,11 @@
 """The Example record: what it accepts, what it refuses, and that it is a value."""
 
 import dataclasses
-import pickle
 
 import pytest
 
 from vigorl_jax.tasks.example import Example
+from vigorl_jax.testing.worker_trip import sent
 
 PNG = b"\x89PNG"
 
@@ -46,7 +46,7 @@ def test_fields_cannot_be_assigned():
 
 def test_an_example_survives_the_trip_to_a_worker_process():
     example = make(metadata={"level": 2, "hard": True}, boxes=[(0, 0, 1, 1)])
-    assert pickle.loads(pickle.dumps(example)) == example
+    assert sent(example) == example
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """GlyphSearch as a task: examples, prompts, answers, and the zoom that shows a letter."""
 
-import pickle
-
 import numpy as np
 import pytest
 
@@ -17,6 +15,7 @@ from vigorl_jax.tasks.glyph_levels import LEVEL_1, LEVEL_2, LEVEL_4K
 from vigorl_jax.tasks.glyph_questions import pose
 from vigorl_jax.tasks.glyph_search import TASK, GlyphExamples, example
 from vigorl_jax.tasks.task import ZoomPreset
+from vigorl_jax.testing.worker_trip import sent
 
 
 def test_an_example_shows_and_asks_what_its_puzzle_says():
@@ -42,7 +41,7 @@ def test_examples_are_a_sequence_made_on_demand():
     assert len(examples) == 4
     assert len(list(examples)) == 4
     assert examples[1] == examples[-3] == example(LEVEL_1, 3, 11)
-    assert pickle.loads(pickle.dumps(examples))[0] == examples[0]
+    assert sent(examples)[0] == examples[0]
     with pytest.raises(IndexError, match=r"GlyphExamples\(.* has no example 4\."):
         examples[4]
 

@@ -1,5 +1,6 @@
 """Tiny and random configurations with random weights of every parameter."""
 
+import dataclasses
 import os
 import pathlib
 
@@ -7,13 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vigorl_jax.processing.model_files import write_processor_files, write_tokenizer_files
 from vigorl_jax.processing.settings import ImageSettings
 from vigorl_jax.processing.tokenizer import Tokenizer
 from vigorl_jax.qwen25vl import weights
 from vigorl_jax.qwen25vl.config import Config, TextConfig, VisionConfig
 from vigorl_jax.qwen25vl.model import Params, abstract_params
 from vigorl_jax.qwen25vl.patch_layout import Grid
-from vigorl_jax.testing.byte_tokenizer import byte_tokenizer, write_processor_files, write_tokenizer_files
+from vigorl_jax.runs.tiny_world import model as tiny_world
+from vigorl_jax.testing.byte_tokenizer import byte_tokenizer
 
 # Up to 16 x 16 merged patches: a photograph takes seconds on a laptop.
 TINY_IMAGES = ImageSettings(min_pixels=56 * 56, max_pixels=448 * 448)
@@ -24,43 +27,9 @@ RANDOM_VOCABULARY, TEXT_TOKENS = 320, 300
 def tiny_config() -> Config:
     """0.5 M parameters with every part of the architecture, for the vocabulary of the byte tokenizer."""
     tokenizer = Tokenizer(byte_tokenizer())
-    control = tokenizer.control
-    return Config(
-        vision=VisionConfig(
-            depth=2,
-            width=64,
-            mlp_width=170,
-            num_heads=4,
-            patch_size=14,
-            temporal_patch_size=2,
-            in_channels=3,
-            spatial_merge_size=2,
-            window_size=112,
-            full_attention_blocks=(1,),
-            out_width=96,
-        ),
-        text=TextConfig(
-            vocab_size=tokenizer.vocab_size,
-            width=96,
-            mlp_width=264,
-            num_layers=3,
-            num_heads=4,
-            num_kv_heads=2,
-            head_dim=24,
-            norm_eps=1e-6,
-            rope_theta=1e6,
-            mrope_section=(3, 4, 5),
-            tie_embeddings=True,
-            max_positions=4096,
-        ),
-        image_token_id=control.image_pad,
-        video_token_id=control.video_pad,
-        vision_start_token_id=control.vision_start,
-        vision_end_token_id=control.vision_end,
-        bos_token_id=control.end_of_text,
-        eos_token_id=(control.im_end,),
-        pad_token_id=control.end_of_text,
-    )
+    config = tiny_world.config(tokenizer)
+    # Exactly its size: tests count on ids up to the last being tokens.
+    return dataclasses.replace(config, text=dataclasses.replace(config.text, vocab_size=tokenizer.vocab_size))
 
 
 def write_tiny_model(model_dir: str | os.PathLike[str], seed: int = 0) -> None:
@@ -68,7 +37,7 @@ def write_tiny_model(model_dir: str | os.PathLike[str], seed: int = 0) -> None:
     directory = pathlib.Path(model_dir)
     config = tiny_config()
     weights.save(directory, config, random_params(config, seed))
-    write_tokenizer_files(directory)
+    write_tokenizer_files(directory, byte_tokenizer())
     write_processor_files(directory, TINY_IMAGES)
 
 

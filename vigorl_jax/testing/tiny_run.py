@@ -23,6 +23,7 @@ from vigorl_jax.reasoning import turns
 from vigorl_jax.reasoning.turns import Answer, Turn, Zoom
 from vigorl_jax.runs import fields, start
 from vigorl_jax.runs.clock import Clock
+from vigorl_jax.runs.compiled import keep_compiled
 from vigorl_jax.runs.grpo import GrpoJob
 from vigorl_jax.runs.job import on_host
 from vigorl_jax.runs.settings import GrpoRun
@@ -127,8 +128,7 @@ def run(tiny: TinyRun, output: str) -> None:
     os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={tiny.devices}"
     if tiny.cache:
-        jax.config.update("jax_compilation_cache_dir", tiny.cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        keep_compiled(tiny.cache, least_seconds=0.0)
     always_zoom()
     moment, _, count = tiny.kill.partition(":")
     if moment == "save":

@@ -3,9 +3,10 @@
 import re
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers import models, pre_tokenizers
 
 from vigorl_jax.processing.chat import ROLES
+from vigorl_jax.processing.model_files import with_added_tokens
 from vigorl_jax.reasoning import prompts, turns
 from vigorl_jax.reasoning.calls import Zoom
 from vigorl_jax.reasoning.prompts import Condition
@@ -23,11 +24,6 @@ EXERCISE_SYSTEM = "Describe."
 POINT_AT_ALL = "Where are the signs?"
 READ = "What is shown?"
 
-SPECIAL_TOKENS = (
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>",
-    "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>",
-    "<|image_pad|>", "<|video_pad|>",
-)  # fmt: skip
 TOOL_TAGS = (tags.opening(tags.TOOL_CALL), tags.closing(tags.TOOL_CALL))
 
 _QUESTIONS = (
@@ -75,14 +71,9 @@ def tokenizer() -> tokenizers.Tokenizer:
     vocabulary = {token: number for number, token in enumerate([*alphabet, *spelt])}
     # Pieces that are tokens are taken as they are; merges, of which there are none, would join what is left.
     backend = tokenizers.Tokenizer(models.BPE(vocabulary, merges=[], ignore_merges=True))
-    backend.normalizer = normalizers.NFC()
     cut = pre_tokenizers.Split(tokenizers.Regex(_pattern()), behavior="isolated")
     backend.pre_tokenizer = pre_tokenizers.Sequence([cut, as_bytes])
-    backend.decoder = decoders.ByteLevel()
-    for names, special in ((SPECIAL_TOKENS, True), (TOOL_TAGS, False)):
-        added = [tokenizers.AddedToken(name, special=special, normalized=False) for name in names]
-        backend.add_tokens(added)
-    return backend
+    return with_added_tokens(backend, TOOL_TAGS)
 
 
 def _pattern() -> str:

@@ -1,14 +1,12 @@
 """The tiny model family: its configuration, first weights and files, in the layout that transformers loads."""
 
-import json
 import os
-import pathlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vigorl_jax.processing.chat import TEMPLATE
+from vigorl_jax.processing.model_files import write_processor_files, write_tokenizer_files
 from vigorl_jax.processing.settings import ImageSettings
 from vigorl_jax.processing.tokenizer import Tokenizer
 from vigorl_jax.qwen25vl import weights
@@ -32,16 +30,24 @@ def image_settings(level: Level = LEVEL_1) -> ImageSettings:
     return ImageSettings(min_pixels=56 * 56, max_pixels=width * height)
 
 
-def config(*, width: int = 96, layers: int = 3, vision_width: int = 64, vision_depth: int = 2) -> Config:
+def config(
+    text_tokenizer: Tokenizer | None = None,
+    *,
+    width: int = 96,
+    layers: int = 3,
+    vision_width: int = 64,
+    vision_depth: int = 2,
+) -> Config:
     """A model with every part of the architecture; 0.55 M parameters by default.
 
     Args:
+      text_tokenizer: Whose tokens it takes; by default those of the family.
       width: Of the language model, a multiple of 96.
       layers: Of the language model.
       vision_width: Of the tower, a multiple of 64.
       vision_depth: Blocks of the tower; the last attends to the whole image.
     """
-    text_tokenizer = tokenizer()
+    text_tokenizer = text_tokenizer or tokenizer()
     control = text_tokenizer.control
     heads = width // 24
     return Config(
@@ -113,31 +119,6 @@ def write_files(
     model_dir: str | os.PathLike[str], model_config: Config, params: Params, images: ImageSettings
 ) -> None:
     """Writes a complete model directory: weights, tokenizer, chat template and image settings."""
-    directory = pathlib.Path(model_dir)
-    weights.save(directory, model_config, params)
-    lexicon.tokenizer().save(str(directory / "tokenizer.json"))
-    names = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "eos_token": "<|im_end|>",
-        "pad_token": "<|endoftext|>",
-    }
-    tokenizer_config = {**names, "model_max_length": 4096, "clean_up_tokenization_spaces": False}
-    (directory / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=2))
-    (directory / "chat_template.jinja").write_text(TEMPLATE)
-    (directory / "preprocessor_config.json").write_text(json.dumps(_processor(images), indent=2))
-
-
-def _processor(images: ImageSettings) -> dict:
-    """Both namings of the pixel limits, for transformers 4 and 5."""
-    return {
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "processor_class": "Qwen2_5_VLProcessor",
-        "min_pixels": images.min_pixels,
-        "max_pixels": images.max_pixels,
-        "size": {"shortest_edge": images.min_pixels, "longest_edge": images.max_pixels},
-        "patch_size": images.patch_size,
-        "temporal_patch_size": images.temporal_patch_size,
-        "merge_size": images.merge_size,
-        "image_mean": list(images.mean),
-        "image_std": list(images.std),
-    }
+    weights.save(model_dir, model_config, params)
+    write_tokenizer_files(model_dir, lexicon.tokenizer(), max_length=model_config.text.max_positions)
+    write_processor_files(model_dir, images)
