@@ -25,6 +25,7 @@ def group(make_episode):
         ({"unfinished": "drop_from_group"}, {0: 0.25, 2: -0.25}),
         ({"overlong": "drop"}, {0: 0.5, 2: 0.0}),
         ({"drops_negative": True}, {0: 0.5, 2: 0.0}),
+        ({"drops_zero": True}, {0: 0.5, 1: -0.5}),
         # 5 of 10 tokens with a buffer of 8: (10 - 8 - 5) / 8 = -3/8 for each, which leaves the differences.
         ({"overlong": "penalise", "overlong_buffer": 8}, {0: 0.5, 1: -0.5, 2: 0.0}),
     ],

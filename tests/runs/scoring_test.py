@@ -1,10 +1,9 @@
 """Rewards of episodes: user's files, messages that name the episode, the ablation without the zoom bonus."""
 
 import pytest
-from immutabledict import immutabledict
 
 from vigorl_jax.processing.tokenizer import Tokenizer
-from vigorl_jax.reasoning import calls
+from vigorl_jax.reasoning import calls, reward_parts
 from vigorl_jax.reasoning.prompts import Condition
 from vigorl_jax.runs import scoring
 from vigorl_jax.runs.episode_settings import RewardSettings
@@ -52,11 +51,10 @@ def test_a_users_file_is_loaded_once_for_all_episodes(tmp_path, make_episode):
     assert marks.read_text() == "x"
 
 
-def test_without_the_bonus_further_zooms_earn_nothing(make_episode):
+def test_without_the_bonus_further_zooms_earn_nothing():
     """Three distinct zooms: format 1.4 and 0.6 + 0.4 * 1.4 = 1.16 become 1 and 1."""
     parts = {"overall": 1.16, "format": 1.4, "accuracy": 1.0, "diversity": 0.4}
-    scored = make_episode("a", reward=immutabledict(parts))
-    reward = scoring.without_diversity_bonus(scored).reward
+    reward = reward_parts.without_diversity(parts)
     assert reward["overall"] == pytest.approx(1.0)
     assert reward["format"] == pytest.approx(1.0)
 

@@ -123,6 +123,18 @@ def _normalise(
     return jnp.concatenate([channels] * settings.temporal_patch_size, axis=2).reshape(pixels.shape[0], -1)
 
 
+def from_image(pixels: np.ndarray, settings: ImageSettings) -> Patches:
+    """The patches of a picture that already has its size in the model, made on the host; the inverse of `to_images`.
+
+    pixels: uint8 RGB [H, W, 3], both sides multiples of `settings.unit`.
+    """
+    height, width, channels = pixels.shape
+    size, merge, unit = settings.patch_size, settings.merge_size, settings.unit
+    split = pixels.reshape(height // unit, merge, size, width // unit, merge, size, channels)
+    ordered = np.ascontiguousarray(split.transpose(0, 3, 1, 4, 6, 2, 5)).reshape(-1, channels * size**2)
+    return Patches(ordered, ((1, height // size, width // size),))
+
+
 def to_images(patches: Patches, settings: ImageSettings) -> list[np.ndarray]:
     """The pictures that the model sees, as uint8 RGB [H, W, 3] on the host, for reports and checks."""
     host = np.asarray(patches.pixels)

@@ -30,10 +30,9 @@ from collections.abc import Sequence
 
 from vigorl_jax.reasoning import calls, dialogue_grammar
 from vigorl_jax.reasoning.calls import CallForm, Malformed, Size, Zoom
-from vigorl_jax.reasoning.reward_parts import RewardParts, parts
+from vigorl_jax.reasoning.reward_parts import BONUS_PER_ZOOM, RewardParts, multi_turn, parts
 from vigorl_jax.tasks import answers, tags, web_action, web_grounding
 
-BONUS_PER_ZOOM = 0.2
 _SINGLE_TURN = ["<think>", "</think>", "<answer>", "</answer>"]
 
 
@@ -124,15 +123,7 @@ def _multi_turn(prediction: str, readable: bool, accuracy: float, context: Conte
     zooms = _zooms(prediction, context) if readable and dialogue_grammar.accepts(sequence) else None
     number = _count_distinct(zooms or ())
     diversity = BONUS_PER_ZOOM * max(0, number - 1) if accuracy == 1.0 else 0.0
-    term = 0.0 if zooms is None else 1.0 + diversity
-    return parts(
-        overall=0.6 * accuracy + 0.4 * term,
-        format=term,
-        accuracy=accuracy,
-        diversity=diversity,
-        zooms=float(len(zooms or ())),
-        distinct_zooms=float(number),
-    )
+    return multi_turn(accuracy, None if zooms is None else len(zooms), number, diversity)
 
 
 def _is_single_turn(text: str) -> bool:

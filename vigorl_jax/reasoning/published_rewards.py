@@ -18,7 +18,7 @@ import re
 from typing import Any
 
 from vigorl_jax.reasoning import calls, dialogue_grammar
-from vigorl_jax.reasoning.reward_parts import RewardParts, parts
+from vigorl_jax.reasoning.reward_parts import BONUS_PER_ZOOM, RewardParts, multi_turn, parts
 from vigorl_jax.tasks import tags
 
 _THINK_TO_ANSWER = re.compile(r"</think>\s*<answer>")
@@ -35,7 +35,6 @@ _ID = re.compile(r"\[(\d+)\]")
 # What ints and their brackets are written with. Strings and other words do not get to Python's parser.
 _LITERAL = re.compile(r"(?:True|False|[\s\d()\[\]{},:+\-_.xXoOjJa-fA-F])*+")
 _MAX_LITERAL_CHARACTERS = 1000
-_BONUS_PER_ZOOM = 0.2
 
 
 def point_vanilla(prediction: str, answer: str) -> RewardParts:
@@ -104,16 +103,8 @@ def _multi_turn(readable: bool, prediction: str, accuracy: float) -> RewardParts
     """`readable`: the dialogue follows the grammar and its answer has the required form."""
     points = call_points(prediction) if readable else None
     number = len(calls.distinct(points or ()))
-    diversity = _BONUS_PER_ZOOM * max(0, number - 1)
-    term = 0.0 if points is None else 1.0 + diversity
-    return parts(
-        overall=0.6 * accuracy + 0.4 * term,
-        format=term,
-        accuracy=accuracy,
-        diversity=diversity,
-        zooms=float(len(points or ())),
-        distinct_zooms=float(number),
-    )
+    diversity = BONUS_PER_ZOOM * max(0, number - 1)
+    return multi_turn(accuracy, None if points is None else len(points), number, diversity)
 
 
 def _is_think_then_answer(text: str) -> bool:

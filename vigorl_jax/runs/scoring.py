@@ -3,18 +3,14 @@
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from immutabledict import immutabledict
-
 from vigorl_jax.processing.tokenizer import Tokenizer
-from vigorl_jax.reasoning import episode_rewards, rewards
+from vigorl_jax.reasoning import episode_rewards, reward_parts, rewards
 from vigorl_jax.reasoning.calls import CallForm
 from vigorl_jax.reasoning.episode import Episode
 from vigorl_jax.reasoning.prompts import Condition
 from vigorl_jax.runs.settings import RewardSettings
 
 Score = Callable[[Episode], Episode]
-# Of the format term, and so of the zoom bonus within it, in the rewards of several turns.
-_FORMAT_WEIGHT = 0.4
 
 
 class RewardError(ValueError):
@@ -70,15 +66,9 @@ class Scorer:
                 f"the reward {self._names[episode.example.task]} of episode {episode.number} on "
                 f"{episode.example.id!r} cannot be used: {problem}"
             ) from error
-        return scored if self._keeps_bonus else without_diversity_bonus(scored)
-
-
-def without_diversity_bonus(episode: Episode) -> Episode:
-    """The episode whose further zooms earn nothing: format 1.2 becomes 1, overall 1.08 becomes 1."""
-    parts = dict(episode.reward)
-    bonus = parts.get("diversity", 0.0)
-    parts |= {"overall": parts["overall"] - _FORMAT_WEIGHT * bonus, "format": parts["format"] - bonus}
-    return dataclasses.replace(episode, reward=immutabledict(parts))
+        if self._keeps_bonus:
+            return scored
+        return dataclasses.replace(scored, reward=reward_parts.without_diversity(scored.reward))
 
 
 def metrics(episodes: Sequence[Episode]) -> dict[str, float]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vigorl_jax.processing.frames import Frame
-from vigorl_jax.processing.patches import Patches
+from vigorl_jax.processing.patches import from_image
 from vigorl_jax.processing.settings import ImageSettings
 from vigorl_jax.reasoning.zoom import View, snapped_window
 from vigorl_jax.tasks import glyph_drawing
@@ -31,15 +31,4 @@ def zoom(scene: Scene, point: Point, settings: ImageSettings) -> View:
 
 
 def _view(pixels: np.ndarray, frame: Frame, settings: ImageSettings) -> View:
-    grid = settings.grid(frame)
-    return View(frame, settings.num_tokens(grid), Patches(to_patches(pixels, settings), (grid,)))
-
-
-def to_patches(pixels: np.ndarray, settings: ImageSettings) -> np.ndarray:
-    """uint8 [H, W, 3] -> [patches, 3 * patch_size ** 2] in the order of `Patches`; the inverse of `to_images`."""
-    height, width, channels = pixels.shape
-    size, merge = settings.patch_size, settings.merge_size
-    split = pixels.reshape(
-        height // settings.unit, merge, size, width // settings.unit, merge, size, channels
-    )
-    return np.ascontiguousarray(split.transpose(0, 3, 1, 4, 6, 2, 5)).reshape(-1, channels * size**2)
+    return View(frame, settings.num_tokens(settings.grid(frame)), from_image(pixels, settings))
