@@ -218,7 +218,10 @@ class _Group:
         ]
         views = [source.view for source in sources]
         self.episodes: list[Episode | None] = [None] * len(streams)
-        self._dialogues = [open_dialogue(example, views, tokenizer, held.rules) for _ in streams]
+        first = open_dialogue(example, views, tokenizer, held.rules)
+        opening = first.segments[0]
+        others = (Dialogue(example, tokenizer, opening, held.rules) for _ in streams[1:])
+        self._dialogues = [first, *others]
         self._source, self._streams, self._sampling, self._room = sources[0], streams, settings.sampling, room
         self._on_turn = on_turn
 

@@ -7,6 +7,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from vigorl_jax.buckets import bucket
@@ -18,6 +19,7 @@ from vigorl_jax.sampling.image_store import ImageStore
 from vigorl_jax.sampling.requests import Given, Image, Stream, TurnSettings
 from vigorl_jax.sampling.sampler import Decoded, Pieces, Prefilled
 from vigorl_jax.sampling.scheduler import Scheduler
+from vigorl_jax.sampling.seen_images import SeenImages
 from vigorl_jax.sampling.shapes import Shapes
 from vigorl_jax.sampling.slots import Emitted, Turns
 from vigorl_jax.testing.sampling import IMAGE_SETTINGS, Plan, roll_out, stop_at
@@ -38,8 +40,8 @@ def run(config: Config, small: Config, job: Job = VISUAL_SEARCH, *, slots: int =
       job: what is done.
       slots: of the sampler.
     """
-    calls, lengths = sampler_calls(small, job, slots)
-    parts = sampler_flops(config, calls) | learner_flops(config, job, lengths)
+    rolled = sampler_calls(small, job, slots)
+    parts = sampler_flops(config, rolled.calls) | learner_flops(config, job, rolled)
     needed = {name: getattr(step_flops, name)(config, job) for name in ("naive", "shared", "lean")}
     total = sum(parts.values())
     return {
@@ -50,8 +52,23 @@ def run(config: Config, small: Config, job: Job = VISUAL_SEARCH, *, slots: int =
     }
 
 
-def sampler_calls(config: Config, job: Job, slots: int) -> tuple[Counter, list[int]]:
-    """Calls of a roll out of the job, as (step, shape...) with how often, and the lengths of the episodes.
+@dataclasses.dataclass(frozen=True)
+class Rolled:
+    """What a roll out of the job leaves.
+
+    Attributes:
+      calls: (step, shape...) with how often.
+      lengths: tokens of the episodes.
+      unseen: grids of the images whose embeddings the learner does not find among those that the sampler has made.
+    """
+
+    calls: Counter
+    lengths: list[int]
+    unseen: list[Grid]
+
+
+def sampler_calls(config: Config, job: Job, slots: int) -> Rolled:
+    """The roll out of the job, whose sampler keeps what it has seen for the learner.
 
     Turns have 2/3 to 4/3 of their mean length, so that rows fall out of step as they do in earnest.
     """
@@ -68,7 +85,8 @@ def sampler_calls(config: Config, job: Job, slots: int) -> tuple[Counter, list[i
         prefixes=slots // job.group + 1,
         group=job.group,
     )
-    images = _DryImages(config, shapes, IMAGE_SETTINGS, np.dtype(np.float32))
+    images, seen = _DryImages(config, shapes, IMAGE_SETTINGS, np.dtype(np.float32)), SeenImages()
+    images.at_version("dry", seen)
     sampler = _DrySampler(config, shapes, images.calls)
     plans = []
     for example in range(job.examples):
@@ -87,7 +105,9 @@ def sampler_calls(config: Config, job: Job, slots: int) -> tuple[Counter, list[i
                 )
             )
     transcripts = roll_out(Scheduler(sampler, {}, images, stop_at(config)), plans)
-    return images.calls, [len(transcript.tokens) for transcript in transcripts]
+    shown = {id(image.patches): image for transcript in transcripts for image in transcript.images}
+    unseen = [image.grid for image in shown.values() if seen.find(image.patches) is None]
+    return Rolled(images.calls, [len(transcript.tokens) for transcript in transcripts], unseen)
 
 
 def sampler_flops(config: Config, calls: Counter) -> dict[str, int]:
@@ -98,15 +118,15 @@ def sampler_flops(config: Config, calls: Counter) -> dict[str, int]:
     return {f"sampler_{step}": value for step, value in parts.items()}
 
 
-def learner_flops(config: Config, job: Job, lengths: Sequence[int]) -> dict[str, int]:
-    """The update on packed rows, and the tower's pass before it: once for every image, in rows of one image size."""
+def learner_flops(config: Config, job: Job, rolled: Rolled) -> dict[str, int]:
+    """The update on packed rows, and the tower's pass before it over images that the sampler has not left encoded."""
+    lengths = rolled.lengths
     length = -(-max(lengths) // ROW_MULTIPLE) * ROW_MULTIPLE
     rows = len(packed_rows(lengths, length))
     targets = bucket(job.sampled_tokens * -(-len(lengths) // rows))
-    grids = [(job.image, job.examples), *((crop, job.episodes) for crop in job.crops)]
     tower = sum(
-        count * step_flops.tower_call(config.vision, *patch_layout([grid], config.vision).bucket)
-        for grid, count in grids
+        step_flops.tower_call(config.vision, *patch_layout([grid], config.vision).bucket)
+        for grid in rolled.unseen
     )
     return {
         "learner_tower": tower,
@@ -149,6 +169,8 @@ class _DryImages(ImageStore):
     def _add_batch(self, params, images: Sequence[Image], rows: int) -> None:
         layout: PatchLayout = patch_layout([image.grid for image in images], self.config.vision, rows=rows)
         self._allot(images, layout)
+        units = layout.source.size // self.config.vision.spatial_merge_size**2
+        self._keep(images, jnp.zeros((units, 1)), layout)
         self.calls["tower", *layout.bucket] += 1
 
 

@@ -52,13 +52,16 @@ def test_the_counted_update_is_what_the_compiler_counts():
 
 def test_the_dry_sampler_draws_every_token_of_the_job():
     job = Job(3, 4, (1, 8, 8), ((1, 4, 4),), prompt_tokens=20, sampled_tokens=12)
-    calls, lengths = training_work.sampler_calls(TINY, job, slots=8)
+    rolled = training_work.sampler_calls(TINY, job, slots=8)
+    calls, lengths = rolled.calls, rolled.lengths
     # An opening of 16 + 20 tokens, a crop of 4 with its markers, and turns of 4 to 8 tokens.
     assert len(lengths) == 12
     assert all(36 + 6 + 8 <= length <= 36 + 6 + 16 for length in lengths)
     drawn = sum(rows * times for (step, rows, *_), times in calls.items() if step == "decode")
     assert drawn >= sum(length - 42 for length in lengths) - 2 * 12
     assert sum(rows * times for (step, rows, *_), times in calls.items() if step == "extend") >= 12
+    # The sampler has left every image encoded for the learner.
+    assert rolled.unseen == []
 
 
 def test_work_of_visual_search_lies_between_lean_and_naive():

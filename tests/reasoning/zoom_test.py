@@ -115,6 +115,14 @@ def test_an_image_smaller_than_the_window_is_shown_whole(photograph):
     np.testing.assert_array_equal(pixels(view), pillow_crop(small, (0, 0, 70, 56)))
 
 
+@pytest.mark.parametrize("size", [(112, 140), (100, 150)], ids=["the model's size", "another size"])
+def test_the_view_is_the_image_as_pillow_resizes_it(photograph, size):
+    image = np.ascontiguousarray(photograph[: size[0], : size[1]])
+    view = open_source(image, SMALL, ZoomSettings(PLAIN)).view
+    resized = Image.fromarray(image).resize((view.frame.width, view.frame.height), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(pixels(view), np.asarray(resized))
+
+
 @pytest.mark.parametrize("limit", [None, 0], ids=["device", "host"])
 def test_a_refused_point_outside_gives_the_black_strip_of_the_official_code(photograph, limit):
     room = None if limit is None else DeviceRoom(limit)

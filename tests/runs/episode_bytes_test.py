@@ -11,7 +11,8 @@ from vigorl_jax.runs import episode_bytes
 from vigorl_jax.tasks.example import Example
 from vigorl_jax.testing.models import tiny_config
 from vigorl_jax.testing.sampling import IMAGE_SETTINGS, random_image
-from vigorl_jax.training.batch import ImageTable, collate
+from vigorl_jax.training.batch import collate
+from vigorl_jax.training.image_table import ImageTable
 
 CONFIG = tiny_config()
 

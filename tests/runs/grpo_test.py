@@ -35,7 +35,7 @@ class _Roller:
         self._make, self._spread = make_episode, spread
         self.opened, self.steps = [], []
 
-    def open(self, params):
+    def open(self, params, seen=None):
         self.opened.append(params)
         return params
 
@@ -56,6 +56,8 @@ class _Roller:
 class _Learner:
     """Counts updates; its parameters are their number."""
 
+    encodes_wholly = True
+
     def __init__(self):
         self.learned = []
 
@@ -75,7 +77,7 @@ class _Learner:
 class _Job(GrpoJob):
     """Lessons are the names of their episodes."""
 
-    def _lesson(self, rated, frame):
+    def _lesson(self, rated, frame, seen):
         return Lesson([one.episode.example.id for one in rated], None)
 
 
@@ -136,7 +138,7 @@ def test_updates_take_equal_parts_in_order_and_epochs_repeat_them(make_job, fram
     assert parts == [["0", "0", "1", "1"], ["2", "2", "3", "3"]] * 2
     assert metrics["updates"] == 4
     assert metrics["learning_rate"] == pytest.approx(0.4)  # of the last
-    assert metrics["sampler_gap"] == 0.25
+    assert metrics["sampler_gap/abs"] == 0.25
 
 
 def test_metrics_bear_the_names_that_alarms_and_frame_look_for(make_job, frame):
@@ -145,13 +147,33 @@ def test_metrics_bear_the_names_that_alarms_and_frame_look_for(make_job, frame):
         "zooms_per_episode",
         "zero_spread_share",
         "malformed_share",
-        "sampler_gap",
+        "sampler_gap/abs",
         "consecutive_skipped",
         "tokens",
     )
     assert set(wanted) <= set(metrics)
     assert metrics["tokens"] == 8 * (7 + 5)
     assert metrics["reward/overall"] == 0.5
+
+
+def test_a_validation_that_a_signal_cuts_short_is_made_when_the_run_goes_on(make_job, frame, tmp_path):
+    """Its numbers join the line of its own step, as if nothing had happened."""
+    job, file = make_job(validate_every=1, validation_at_start=False), tmp_path / "metrics.jsonl"
+    validated = []
+
+    def validate(params, number, check):
+        check()
+        validated.append((number, int(params["w"])))
+        return {"validation/accuracy": 0.5}, []
+
+    job._validator, job.write_page = validate, lambda *_: None
+    frame.workdir, frame.say, frame.stopping = tmp_path, lambda line: None, True
+    assert "validation/accuracy" not in job.step(1, frame)
+    file.write_text('{"step": 1, "loss": 8.0}\n')
+    frame.stopping = False
+    assert job.step(2, frame)["validation/accuracy"] == 0.5
+    assert file.read_text() == '{"step": 1, "loss": 8.0, "validation/accuracy": 0.5}\n'
+    assert validated == [(1, 1), (2, 2)]
 
 
 def test_overlap_samples_each_step_with_the_parameters_before_the_last_update(make_job, frame):

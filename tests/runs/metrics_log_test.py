@@ -101,3 +101,16 @@ def test_weights_and_biases_without_its_package_says_what_to_install(tmp_path, m
         MetricsError, match=r"project 'p' needs the package wandb; pip install 'vigorl_jax\[wandb\]'"
     ):
         WeightsAndBiases(tmp_path, "p", {})
+
+
+def test_late_metrics_join_the_last_line_of_their_step_alone(tmp_path):
+    path = tmp_path / metrics_log.FILE_NAME
+    metrics_log.amend(path, 1, {"a": 1.0})
+    assert not path.exists()
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "loss": 1.0}\n')
+    metrics_log.amend(path, 1, {"a": 1.0})
+    metrics_log.amend(path, 2, {"a": float("nan"), "b": 3})
+    assert list(metrics_log.read(path)) == [
+        {"step": 1, "loss": 2.0},
+        {"step": 2, "loss": 1.0, "a": None, "b": 3},
+    ]

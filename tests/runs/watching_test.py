@@ -104,7 +104,7 @@ def observe(values: dict[str, list[float | None]], **limits) -> tuple[list[dict]
         ("malformed_share", [0.1, 0.1, 0.2, 0.6, 0.6], "malformed_rises", [None, 0, 0, 1, 1]),
         ("entropy", [2, 2, 1, 0.1, 0.1], "entropy_collapses", [None, 0, 0, 0, 1]),
         ("entropy", [2, 2, 2, 8, 8], "entropy_explodes", [None, 0, 0, 0, 1]),
-        ("sampler_gap", [0.01, 0.01, 0.2, None, 0.2], "sampler_gap", [None, 0, 1, 1, 1]),
+        ("sampler_gap/abs", [0.01, 0.01, 0.2, None, 0.2], "sampler_gap", [None, 0, 1, 1, 1]),
     ],
 )
 def test_an_alarm_compares_the_last_window_with_a_limit_or_with_the_first(metric, values, alarm, flags):

@@ -84,6 +84,15 @@ def test_a_chain_of_kills_ends_as_if_there_had_been_none(begin, whole):
 
 
 @pytest.mark.slow
+def test_a_killed_run_that_learns_from_the_sampler_s_embeddings_ends_as_if_it_had_not_been(begin):
+    """The tower is frozen, so the learner encodes no image itself."""
+    values = {"frozen": "vision"}
+    whole = _end(begin("whole_frozen", values=values))
+    _end(begin("frozen", values=values, kill="learn:4"), -signal.SIGKILL)
+    _assert_same(_end(begin("frozen", values=values)), whole)
+
+
+@pytest.mark.slow
 def test_episodes_rolled_out_ahead_survive_a_kill(begin):
     """With overlap the episodes in flight are part of the checkpoint."""
     values = {"overlap": True, "importance_cap": 2.0}
@@ -93,16 +102,21 @@ def test_episodes_rolled_out_ahead_survive_a_kill(begin):
 
 
 @pytest.mark.slow
-def test_results_do_not_depend_on_devices_or_processes(begin, whole):
+@pytest.mark.parametrize("frozen", ["nothing", "vision"])
+def test_results_do_not_depend_on_devices_or_processes(frozen, begin):
     """One device, 8 virtual ones as fsdp 4 x tensor 2, and two processes of one device each: three steps."""
     # Adam divides a gradient by its own size: with an eps of 1e-8 the rounding of a gradient of 0 would move a
     # parameter by the learning rate.
-    values = {"num_steps": 3, "learning_rate": 1e-3, "adam_eps": 1e-4}
-    alone = _end(begin("alone", values=values))
-    eight = _end(begin("eight", devices=8, values={**values, "mesh": "fsdp=4,tensor=2", "micro_rows": 2}))
+    values = {"frozen": frozen, "num_steps": 3, "learning_rate": 1e-3, "adam_eps": 1e-4}
+    alone = _end(begin(f"alone_{frozen}", values=values))
+    eight = _end(
+        begin(f"eight_{frozen}", devices=8, values={**values, "mesh": "fsdp=4,tensor=2", "micro_rows": 2})
+    )
     two_values = {**values, "mesh": "fsdp=2", "micro_rows": 4}
     coordinator = f"localhost:{_free_port()}"
-    pair = [begin("two", hosts=Hosts(coordinator, 2, number), values=two_values) for number in range(2)]
+    pair = [
+        begin(f"two_{frozen}", hosts=Hosts(coordinator, 2, number), values=two_values) for number in range(2)
+    ]
     two, _ = map(_end, pair)
     for workdir in (eight, two):
         _assert_close(workdir, alone)

@@ -9,7 +9,8 @@ from vigorl_jax.qwen25vl.rope import dialogue_positions
 from vigorl_jax.reasoning.episode import Episode
 from vigorl_jax.testing.models import tiny_config
 from vigorl_jax.testing.sampling import IMAGE_SETTINGS
-from vigorl_jax.training.batch import ImageTable, collate, pack
+from vigorl_jax.training.batch import collate, pack
+from vigorl_jax.training.image_table import ImageTable
 
 CONFIG = tiny_config()
 

@@ -13,7 +13,8 @@ from vigorl_jax.sampling.decoding import banned_tokens
 from vigorl_jax.testing.models import random_params, tiny_config
 from vigorl_jax.testing.sampling import IMAGE_SETTINGS
 from vigorl_jax.training.advantages import group_normalised, rate
-from vigorl_jax.training.batch import ImageTable, collate, pack
+from vigorl_jax.training.batch import collate, pack
+from vigorl_jax.training.image_table import ImageTable
 from vigorl_jax.training.logprobs import score, score_hidden
 from vigorl_jax.training.losses import Loss, Objective, grpo_loss, sft_loss
 

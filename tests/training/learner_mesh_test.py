@@ -10,7 +10,8 @@ import pytest
 from vigorl_jax.qwen25vl.sharding import make_mesh
 from vigorl_jax.testing.models import random_params
 from vigorl_jax.testing.sampling import IMAGE_SETTINGS
-from vigorl_jax.training.batch import ImageTable, collate
+from vigorl_jax.training.batch import collate
+from vigorl_jax.training.image_table import ImageTable
 from vigorl_jax.training.learner import Learner
 from vigorl_jax.training.learner_settings import LearnerSettings
 from vigorl_jax.training.lora import LoraSettings

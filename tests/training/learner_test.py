@@ -13,7 +13,8 @@ from vigorl_jax.testing.compilations import compilations
 from vigorl_jax.testing.models import random_params
 from vigorl_jax.testing.sampling import IMAGE_SETTINGS
 from vigorl_jax.training.advantages import group_normalised, rate
-from vigorl_jax.training.batch import ImageTable, collate, pack
+from vigorl_jax.training.batch import collate, pack
+from vigorl_jax.training.image_table import ImageTable
 from vigorl_jax.training.learner import Learner
 from vigorl_jax.training.learner_settings import LearnerSettings
 from vigorl_jax.training.losses import Objective
@@ -238,3 +239,14 @@ def test_bfloat16_weights_and_computation_stay_near_float32(
 def test_settings_that_are_not_known_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         LearnerSettings(**changes)
+
+
+def test_a_run_that_goes_on_needs_no_optimizer_for_the_parameters_it_began_with(learner, params):
+    ours = learner()
+    first, whole = ours.before_training(params), ours.init(params)
+    assert first.opt_state == ()
+    assert same(first.params, whole.params)
+    assert same(first.frozen, whole.frozen)
+    assert all(
+        a is b for a, b in zip(jax.tree.leaves(first.frozen), jax.tree.leaves(params["visual"]), strict=True)
+    )

@@ -12,7 +12,8 @@ from vigorl_jax.qwen25vl.model import bind
 from vigorl_jax.sampling.decoding import banned_tokens
 from vigorl_jax.testing.models import random_params, tiny_config
 from vigorl_jax.testing.sampling import IMAGE_SETTINGS
-from vigorl_jax.training.batch import ImageTable, Targets, collate, pack
+from vigorl_jax.training.batch import Targets, collate, pack
+from vigorl_jax.training.image_table import ImageTable
 from vigorl_jax.training.logprobs import score, score_hidden
 
 CONFIG = tiny_config()

@@ -9,7 +9,8 @@ from flax import traverse_util
 from vigorl_jax.qwen25vl import weights
 from vigorl_jax.testing.models import random_params
 from vigorl_jax.testing.sampling import IMAGE_SETTINGS
-from vigorl_jax.training.batch import ImageTable, collate
+from vigorl_jax.training.batch import collate
+from vigorl_jax.training.image_table import ImageTable
 from vigorl_jax.training.learner import Learner
 from vigorl_jax.training.learner_settings import LearnerSettings
 from vigorl_jax.training.lora import LoraSettings

@@ -8,8 +8,9 @@ import pytest
 from vigorl_jax.qwen25vl.model import bind
 from vigorl_jax.testing.models import random_params, tiny_config
 from vigorl_jax.testing.sampling import IMAGE_SETTINGS
-from vigorl_jax.training.batch import ImageTable, collate
+from vigorl_jax.training.batch import collate
 from vigorl_jax.training.image_embeds import image_embeds
+from vigorl_jax.training.image_table import ImageTable
 from vigorl_jax.training.learner_settings import REMAT
 from vigorl_jax.training.logprobs import score
 

@@ -60,6 +60,7 @@ class Tokenizer:
         self.vocab_size = max(backend.get_vocab().values()) + 1
         self._tool_ids = {tag: ids[tag] for tag in TOOL_TAGS if tag in ids}
         self._added = {index: token.content for index, token in added.items()}
+        self._bytes: dict[int, bytes] = {}  # of the tokens met so far
         self._backend = backend
         self._plain = _without_added_tokens(backend)
 
@@ -120,9 +121,15 @@ class Tokenizer:
         Raises:
           ValueError: no token has this id (embedding tables are often longer than the vocabulary).
         """
+        found = self._bytes.get(token_id)
+        if found is None:
+            found = self._bytes[int(token_id)] = self._read_bytes(int(token_id))
+        return found
+
+    def _read_bytes(self, token_id: int) -> bytes:
         if token_id in self._added:
             return self._added[token_id].encode()
-        token = self._backend.id_to_token(int(token_id)) if token_id >= 0 else None
+        token = self._backend.id_to_token(token_id) if token_id >= 0 else None
         if token is None:
             raise ValueError(f"no token has the id {token_id}; ids of text are below {self.vocab_size}")
         table = _byte_of_character()

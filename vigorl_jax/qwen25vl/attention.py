@@ -13,10 +13,11 @@ from vigorl_jax.array_typing import Array, Float, Int, Queries, Tokens, typed
 # Scores of one block of queries: a bound on memory (256 MiB in float32), on CPUs one that keeps them in the cache,
 # which is twice as fast from 1,024 tokens on (measured over 2^18 to 2^26).
 MAX_SCORES, CPU_MAX_SCORES = 1 << 26, 1 << 21
-# A causal pass is cut into this many blocks of queries, each of which meets only the keys up to its own end:
-# 4 blocks compute 10/16 of the square, 8 would compute 9/16 for twice the code to compile.
-CAUSAL_BLOCKS = 4
+# A causal pass is cut into this many blocks of queries, each of which meets only the keys up to its own end: 4 blocks
+# compute 10/16 of the square, 8 compute 9/16 for twice the code to compile, which pays on long rows.
+CAUSAL_BLOCKS, LONG_CAUSAL_BLOCKS = 4, 8
 MIN_CAUSAL_BLOCK = 64
+LONG_ROW = 2048
 
 
 @typed
@@ -42,7 +43,8 @@ def causal_attention(
 
 def causal_blocks(length: int) -> list[tuple[int, int]]:
     """First query and end of each block of a causal pass; a block meets the keys before its end."""
-    step = max(MIN_CAUSAL_BLOCK, math.ceil(length / CAUSAL_BLOCKS))
+    blocks = CAUSAL_BLOCKS if length < LONG_ROW else LONG_CAUSAL_BLOCKS
+    step = max(MIN_CAUSAL_BLOCK, math.ceil(length / blocks))
     return [(start, min(start + step, length)) for start in range(0, length, step)]
 
 

@@ -148,9 +148,11 @@ def open_source(
     device = images.to_device(pixels)
     frame = original.resized(pixels.shape[1], pixels.shape[0])
     model = settings.model_frame(frame.width, frame.height)
-    view = make_view(
-        original.resized(model.width, model.height), images.image_patches(device, settings), settings
-    )
+    if (model.width, model.height) == (frame.width, frame.height):
+        seen = patches.pack_patches([patches.from_image(pixels, settings)])
+    else:
+        seen = images.image_patches(device, settings)
+    view = make_view(original.resized(model.width, model.height), seen, settings)
     kept = device if room is None or room.take(device) else None
     return Source(pixels, kept, frame, view, settings, zoom)
 

@@ -14,14 +14,15 @@ import numpy as np
 from vigorl_jax.reasoning.episode import Episode
 from vigorl_jax.runs import episode_bytes, rollouts, scoring
 from vigorl_jax.runs.job import ModelJob
-from vigorl_jax.runs.lessons import make_batches
 from vigorl_jax.runs.loop import Frame
 from vigorl_jax.runs.rating import Rating
 from vigorl_jax.runs.rollouts import Groups, Roller
 from vigorl_jax.runs.settings import GrpoRun
 from vigorl_jax.sampling.scheduler import EpisodeSampler
+from vigorl_jax.sampling.seen_images import SeenImages
 from vigorl_jax.tasks.example import Example
-from vigorl_jax.training.batch import Batch, ImageTable, Values
+from vigorl_jax.training.advantages import Rated
+from vigorl_jax.training.batch import Batch, Values
 from vigorl_jax.training.checkpoint import Snapshot
 from vigorl_jax.training.image_embeds import Images
 from vigorl_jax.training.reference import Reference
@@ -34,10 +35,17 @@ _SHOWN_GROUPS = 4
 
 @dataclasses.dataclass(frozen=True)
 class Rolled:
-    """What was rolled out for a step: the groups that are learned from, and metrics of all that was rolled out."""
+    """What was rolled out for a step.
+
+    Attributes:
+      groups: what is learned from.
+      metrics: of all that was rolled out.
+      seen: embeddings of its images, made with the parameters that learn from it.
+    """
 
     groups: Groups
     metrics: Mapping[str, float]
+    seen: SeenImages | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +117,7 @@ class GrpoJob(ModelJob):
         if self.run.overlap and number < self.run.num_steps:
             metrics |= self._learn_while_rolling(number, rolled.groups, frame)
         else:
-            metrics |= self._learn(rolled.groups, frame)
+            metrics |= self._learn(rolled.groups, frame, rolled.seen)
         self.finished_steps = number
         return {**metrics, **self.end_metrics(number, self.run.num_steps, frame)}
 
@@ -117,9 +125,19 @@ class GrpoJob(ModelJob):
         with frame.clock.phase("data"):
             examples = self.source.take(self.run.sampling.examples_per_step)
         with frame.clock.phase("roll out"):
-            sampler = self._roller.open(self.params)
+            seen = SeenImages() if self._keeps_seen else None
+            sampler = self._roller.open(self.params, seen)
             first = self._roll_share(sampler, examples, number, frame)
-        return self._completed(sampler, first, number, frame)
+        return dataclasses.replace(self._completed(sampler, first, number, frame), seen=seen)
+
+    @property
+    def _keeps_seen(self) -> bool:
+        """Whether the learner takes over the sampler's embeddings: it would compute the same.
+
+        Not on several processes, of which each has seen its own share alone, and not with `overlap`: a run that goes
+        on from a checkpoint has the episodes, but not what the sampler made of their images.
+        """
+        return self.learner.encodes_wholly and not self.run.overlap and jax.process_count() == 1
 
     def _learn_while_rolling(self, number: int, groups: Groups, frame: Frame) -> dict[str, float]:
         with frame.clock.phase("data"):
@@ -181,26 +199,21 @@ class GrpoJob(ModelJob):
             return groups
         return [group for group in groups if self._rating.has_spread(group)]
 
-    def _learn(self, groups: Groups, frame: Frame) -> dict[str, float]:
+    def _learn(self, groups: Groups, frame: Frame, seen: SeenImages | None = None) -> dict[str, float]:
         with frame.clock.phase("prepare"):
             parts = [self._rating(part) for part in _parts(groups, self.run.updates_per_step)]
-            lessons = [self._lesson(part, frame) for part in parts if part]
+            lessons = [self._lesson(part, frame, seen) for part in parts if part]
         learned_from = sum(len(part) for part in parts)
         with frame.clock.phase("learn"):
             frame.begin_update()
             logged = list(self._updates(lessons))
         metrics = {name: float(np.mean([one[name] for one in logged])) for name in (logged or [{}])[0]}
         metrics |= {"learning_rate": logged[-1]["learning_rate"]} if logged else {}
-        if "sampler_gap/abs" in metrics:
-            metrics["sampler_gap"] = metrics["sampler_gap/abs"]
         return {**metrics, "updates": len(logged), "episodes_learned": learned_from}
 
-    def _lesson(self, rated: Sequence, frame: Frame) -> Lesson:
+    def _lesson(self, rated: Sequence[Rated], frame: Frame, seen: SeenImages | None) -> Lesson:
         episodes, advantages = zip(*((one.episode, one.advantage) for one in rated), strict=True)
-        table = ImageTable(episodes, self.learner.config)
-        batches = make_batches(episodes, table, self.learner, self.run.rows, advantages)
-        patches = table.patch_batch(self.model.policy.images)
-        images = self.learner.encode(self.state, patches)
+        batches, images = self.lessons(self.state, episodes, self.shapes, advantages=advantages, known=seen)
         old = reference = None
         if self.run.updates_per_step * self.run.epochs_per_step > 1:
             scores = self.learner.score(self.state, batches, images)

@@ -90,7 +90,7 @@ def rules(settings: HealthSettings) -> tuple[Rule, ...]:
         ),
         Rule(
             "sampler_gap",
-            "sampler_gap",
+            "sampler_gap/abs",
             lambda first, last: last > settings.max_gap,
             "sampler and learner disagree about the same tokens: check dtypes, or correct with importance weights",
         ),

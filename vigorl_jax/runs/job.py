@@ -1,6 +1,7 @@
 """What all jobs that learn have in common: the learner's state, validation, pages of episodes, the final model."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
@@ -11,10 +12,11 @@ from vigorl_jax.qwen25vl import weights
 from vigorl_jax.qwen25vl.model import Params
 from vigorl_jax.reasoning.episode import Episode
 from vigorl_jax.report.page import write_report
-from vigorl_jax.runs import fields
+from vigorl_jax.runs import fields, metrics_log
 from vigorl_jax.runs.bad_records import BadRecords
 from vigorl_jax.runs.data import ExampleSource
 from vigorl_jax.runs.interrupt import Interrupted
+from vigorl_jax.runs.lessons import Lessons
 from vigorl_jax.runs.loop import SKIPPED, Frame
 from vigorl_jax.runs.parts import Model
 from vigorl_jax.runs.settings import Run
@@ -22,6 +24,7 @@ from vigorl_jax.runs.validation import SHOWN, Validator
 from vigorl_jax.training import distributed
 from vigorl_jax.training.checkpoint import Snapshot
 from vigorl_jax.training.learner import Learner
+from vigorl_jax.training.settled_shapes import SettledShapes
 from vigorl_jax.training.state import TrainState
 
 MODEL, PAGES = "model", "episodes"
@@ -64,9 +67,16 @@ class ModelJob:
         self.config: Mapping[str, Any] = json.loads(json.dumps(fields.values(run)))
         self.run, self.model, self.learner, self.source, self.bad = run, model, learner, source, bad
         self._validator = validator
+        self._owed: int | None = None  # the step whose validation a signal has cut short
+        self.shapes = SettledShapes()
         self._dtype = str(jax.tree.leaves(model.policy.params)[0].dtype)
         self.state: TrainState | None = None
         self.finished_steps = 0
+
+    @functools.cached_property
+    def lessons(self) -> Lessons:
+        """Makes what an update takes."""
+        return Lessons(self.learner, self.run.rows, self.model.policy.images)
 
     def template(self) -> TrainState:
         """See `loop.Job`; frozen parameters are those of the model and not part of a checkpoint."""
@@ -78,11 +88,14 @@ class ModelJob:
 
     def resume(self, snapshot: Snapshot) -> None:
         """See `loop.Job`."""
-        self.begin(self.learner.init(self.model.policy.params))
-        self.state = dataclasses.replace(snapshot.state, frozen=self.state.frozen)
+        first = self.learner.before_training(self.model.policy.params)
+        self.begin(first)
+        self.state = dataclasses.replace(snapshot.state, frozen=first.frozen)
         self.finished_steps = snapshot.step
         self.source.restore(snapshot.position)
         self.bad.restore(snapshot.counters["bad_records"])
+        self.shapes.restore(snapshot.counters.get("shapes", ()))
+        self._owed = snapshot.counters.get("validation_owed")
 
     def begin(self, first: TrainState) -> None:
         """Takes the state before the first update, and lets go of the parameters that it was made from."""
@@ -96,7 +109,11 @@ class ModelJob:
             step=self.finished_steps,
             state=dataclasses.replace(self.state, frozen={}),
             position=self.source.position,
-            counters={"bad_records": self.bad.counters()},
+            counters={
+                "bad_records": self.bad.counters(),
+                "shapes": self.shapes.counters,
+                "validation_owed": self._owed,
+            },
         )
 
     def finish(self, frame: Frame) -> None:
@@ -108,6 +125,7 @@ class ModelJob:
                 directory, self.learner.config, params, dtype=self._dtype, copy_from=self.model.directory
             )
             frame.say(f"the model is in {directory}")
+        self._validate_owed(frame)
 
     @property
     def params(self) -> Params:
@@ -115,7 +133,11 @@ class ModelJob:
         return self.learner.params(self.state)
 
     def begin_metrics(self, number: int, frame: Frame) -> dict[str, float]:
-        """The validation of the untrained policy, in the first step's metrics under "before_validation/"."""
+        """The validation of the untrained policy, in the first step's metrics under "before_validation/".
+
+        One that a signal has cut short is made first; its metrics join the line of its own step.
+        """
+        self._validate_owed(frame)
         if number != 1 or not self.run.validation.at_start:
             return {}
         with frame.clock.phase("validate"):
@@ -123,7 +145,7 @@ class ModelJob:
         return {f"before_{name}": value for name, value in metrics.items()}
 
     def end_metrics(self, number: int, num_steps: int, frame: Frame) -> dict[str, float]:
-        """Counts, and the validation where it is due; given up where a signal asks for the end of the run."""
+        """Counts, and the validation where it is due; left to the run that goes on where a signal asks for the end."""
         metrics = {
             SKIPPED: int(self.state.consecutive_skipped),
             "skipped": int(self.state.skipped),
@@ -141,8 +163,18 @@ class ModelJob:
             try:
                 metrics |= self.validation_metrics(number, frame, check)
             except Interrupted:
-                frame.say("the validation is given up")
+                self._owed = number
+                frame.say("the validation waits until the run goes on")
         return metrics
+
+    def _validate_owed(self, frame: Frame) -> None:
+        if self._owed is None:
+            return
+        with frame.clock.phase("validate"):
+            metrics = self.validation_metrics(self._owed, frame, frame.check)
+        if distributed.is_main():
+            metrics_log.amend(frame.workdir / metrics_log.FILE_NAME, self._owed, metrics)
+        self._owed = None
 
     def validation_metrics(self, number: int, frame: Frame, check: Callable[[], None]) -> dict[str, float]:
         """Metrics of the policy as it is now, after `number` steps, and a page; `check` may raise to give up."""

@@ -61,6 +61,16 @@ def cut(path: pathlib.Path, step: int) -> None:
     os.truncate(path, kept)
 
 
+def amend(path: pathlib.Path, step: int, metrics: Mapping[str, float]) -> None:
+    """Adds metrics to the line of a step, which must be the last; no line, nothing to add to."""
+    lines = list(read(path))
+    if lines and lines[-1]["step"] == step:
+        cut(path, step - 1)
+        values = {name: _finite(name, value) for name, value in metrics.items()}
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**lines[-1], **values}) + "\n")
+
+
 def read(path: pathlib.Path) -> Iterator[dict[str, Any]]:
     """The lines of a `metrics.jsonl`, in order; none where there is no file."""
     if path.exists():

@@ -28,6 +28,7 @@ from vigorl_jax.sampling.image_store import ImageStore
 from vigorl_jax.sampling.placement import to_sampling
 from vigorl_jax.sampling.sampler import Sampler
 from vigorl_jax.sampling.scheduler import Scheduler
+from vigorl_jax.sampling.seen_images import SeenImages
 from vigorl_jax.sampling.shapes import Shapes, shares_prompts
 from vigorl_jax.sampling.stops import StopTable
 from vigorl_jax.tasks.example import Example
@@ -139,10 +140,13 @@ class Desk:
         self._stops = stop_table(policy)
         self._opened = 0
 
-    def open(self, params: Params) -> Scheduler:
-        """A scheduler with these parameters, which are cast and moved where they must be; only one may be in use."""
+    def open(self, params: Params, seen: SeenImages | None = None) -> Scheduler:
+        """A scheduler with these parameters, which are cast and moved where they must be; only one may be in use.
+
+        seen: an empty one, to be given the embeddings of all images that the scheduler meets.
+        """
         self._opened += 1
-        self._images.at_version(self._opened)
+        self._images.at_version(self._opened, seen)
         held = self.to_local(self._move(params))
         return Scheduler(self._sampler, held, self._images, self._stops)
 

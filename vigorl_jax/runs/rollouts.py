@@ -16,6 +16,7 @@ from vigorl_jax.runs.policy import Desk, Policy
 from vigorl_jax.runs.scoring import Scorer
 from vigorl_jax.sampling.requests import TurnSettings
 from vigorl_jax.sampling.scheduler import EpisodeSampler
+from vigorl_jax.sampling.seen_images import SeenImages
 from vigorl_jax.tasks.example import Example
 
 Groups = list[list[Episode]]
@@ -42,12 +43,14 @@ class Roller:
         """Whether slots are meant for groups, which read one copy of their prompt."""
         return self._desk.shapes.prefixes > 0
 
-    def open(self, params: Params) -> EpisodeSampler:
+    def open(self, params: Params, seen: SeenImages | None = None) -> EpisodeSampler:
         """A sampler with these parameters, from where the learner holds them; every process must call it.
 
         The samplers opened before must not be used any more.
+
+        seen: an empty one, to be given the embeddings of all images that this process samples on.
         """
-        return self._desk.open(params)
+        return self._desk.open(params, seen)
 
     def roll(
         self,

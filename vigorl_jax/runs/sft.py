@@ -9,12 +9,10 @@ import numpy as np
 from vigorl_jax.reasoning.episode import Episode
 from vigorl_jax.runs import episode_bytes
 from vigorl_jax.runs.job import ModelJob, on_host
-from vigorl_jax.runs.lessons import make_batches
 from vigorl_jax.runs.loop import TOKENS, Frame
 from vigorl_jax.runs.settings import SftRun
 from vigorl_jax.runs.validation import PREFIX
-from vigorl_jax.training.batch import Batch, ImageTable
-from vigorl_jax.training.image_embeds import Images
+from vigorl_jax.training.settled_shapes import SettledShapes
 
 
 class SftJob(ModelJob):
@@ -39,7 +37,7 @@ class SftJob(ModelJob):
         with frame.clock.phase("data"):
             episodes = self._gathered(self.source.take(self.run.batch_size))
         with frame.clock.phase("prepare"):
-            batches, images = self._lesson(episodes)
+            batches, images = self.lessons(self.state, episodes, self.shapes)
         if self.run.report_every is not None and number % self.run.report_every == 0:
             self.write_page(episodes, f"step_{number:06d}", frame)
         with frame.clock.phase("learn"):
@@ -61,18 +59,14 @@ class SftJob(ModelJob):
         """Mean -log policy over the taught tokens of some episodes."""
         total = count = 0.0
         for start in range(0, len(episodes), self.run.batch_size):
-            batches, images = self._lesson(episodes[start : start + self.run.batch_size])
+            part = episodes[start : start + self.run.batch_size]
+            # Shapes of their own: a checkpoint knows nothing of validations.
+            batches, images = self.lessons(self.state, part, SettledShapes())
             scores = on_host(self.learner.score(self.state, batches, images))
             for batch, score in zip(batches, scores, strict=True):
                 log_probs = np.asarray(score.log_probs, np.float64)[batch.targets.mask]
                 total, count = total - log_probs.sum(), count + len(log_probs)
         return float(total / max(1.0, count))
-
-    def _lesson(self, episodes: Sequence[Episode]) -> tuple[list[Batch], Images]:
-        table = ImageTable(episodes, self.learner.config)
-        batches = make_batches(episodes, table, self.learner, self.run.rows)
-        images = self.learner.encode(self.state, table.patch_batch(self.model.policy.images))
-        return batches, images
 
     def _gathered(self, episodes: list[Episode]) -> list[Episode]:
         """Those of all processes: each reads its share."""

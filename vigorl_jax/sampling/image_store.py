@@ -18,20 +18,13 @@ from vigorl_jax.qwen25vl.model import Params, bind
 from vigorl_jax.qwen25vl.patch_layout import PatchLayout, patch_layout
 from vigorl_jax.qwen25vl.sharding import batch_sharding
 from vigorl_jax.qwen25vl.vision import PatchBatch
+from vigorl_jax.sampling.call_sizes import images_at_once
 from vigorl_jax.sampling.placement import row_devices
 from vigorl_jax.sampling.requests import Image, SamplingError
+from vigorl_jax.sampling.seen_images import SeenImages
 from vigorl_jax.sampling.shapes import Shapes
 
 Item = TypeVar("Item")
-
-# Patch slots of one call of the tower: on CPUs so many that activations stay near the processor. Calls of 10,240 slots
-# took 1.3 times as long a slot as calls of 2,560 (0.6 M and 65 M parameters).
-CPU_MAX_PATCHES = 4096
-
-
-def images_at_once(patch_slots: int) -> int | None:
-    """How many images of a bucketed size one call of the tower may take on JAX's default backend; None for any."""
-    return max(1, CPU_MAX_PATCHES // patch_slots) if jax.default_backend() == "cpu" else None
 
 
 class ImageStore:
@@ -56,15 +49,19 @@ class ImageStore:
         self.embeds = jnp.zeros((shapes.image_tokens, config.text.width), dtype, device=everywhere)
         self.encoded = 0  # images that went through the tower, for the account
         self._version: Hashable = None
+        self._seen: SeenImages | None = None
         self._rows: OrderedDict[str, np.ndarray] = OrderedDict()
         self._free = np.arange(shapes.image_tokens, dtype=np.int32)
         self._encode = functools.partial(_encode, config=config, placed=everywhere)
 
-    def at_version(self, version: Hashable) -> None:
-        """Forgets every image if the parameters of the tower are not those of `version`."""
+    def at_version(self, version: Hashable, seen: SeenImages | None = None) -> None:
+        """Forgets every image if the parameters of the tower are not those of `version`.
+
+        seen: an empty one, to be given all embeddings of a new version from now on; None keeps none beyond the store's.
+        """
         if version != self._version:
             self._drop(list(self._rows))
-            self._version = version
+            self._version, self._seen = version, seen
 
     def add(self, params: Params, images: Iterable[Image]) -> None:
         """Encodes the images that are not kept yet, images of equal bucketed size together.
@@ -72,6 +69,9 @@ class ImageStore:
         Raises:
           SamplingError: the images do not all fit at once.
         """
+        images = list(images)
+        if self._seen is not None:
+            self._seen.ask(images)
         wanted = {image.key: image for image in images}
         new = [image for key, image in wanted.items() if key not in self._rows]
         for key in wanted.keys() & self._rows.keys():
@@ -127,8 +127,13 @@ class ImageStore:
         layout = patch_layout([image.grid for image in images], self.config.vision, rows=rows)
         patches = pack_patches([image.patches for image in images], length=layout.source.size)
         batch = self._spread(PatchBatch.from_layout(normalise(patches, self.settings), layout))
-        self.embeds = self._encode(params, self.embeds, batch, self._allot(images, layout))
+        self.embeds, new = self._encode(params, self.embeds, batch, self._allot(images, layout))
+        self._keep(images, new, layout)
         self.encoded += len(images)
+
+    def _keep(self, images: Sequence[Image], embeds: Array, layout: PatchLayout) -> None:
+        if self._seen is not None:
+            self._seen.keep(images, embeds, layout.token_slots)
 
     def _spread(self, batch: PatchBatch) -> PatchBatch:
         """The images shared out among the devices that share rows, where these divide them."""
@@ -155,8 +160,10 @@ def _encode(
     *,
     config: Config,
     placed: NamedSharding | None,
-) -> Float[Array, "M D"]:
-    """The kept embeddings with those of the batch in the target rows; one compilation for all stores of a model."""
-    new = bind(config, params).visual(batch)
-    embeds = embeds.at[target].set(new.astype(embeds.dtype), mode="drop")
-    return embeds if placed is None else jax.lax.with_sharding_constraint(embeds, placed)
+) -> tuple[Float[Array, "M D"], Float[Array, "N D"]]:
+    """The kept embeddings with those of the batch in the target rows, and the batch's; one compilation for all stores
+    of a model.
+    """
+    new = bind(config, params).visual(batch).astype(embeds.dtype)
+    embeds = embeds.at[target].set(new, mode="drop")
+    return (embeds if placed is None else jax.lax.with_sharding_constraint(embeds, placed)), new

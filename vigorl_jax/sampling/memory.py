@@ -18,7 +18,7 @@ from vigorl_jax.qwen25vl.config import Config, TextConfig
 from vigorl_jax.qwen25vl.model import abstract_params
 from vigorl_jax.qwen25vl.patch_layout import Grid, patch_layout, tile_slots
 from vigorl_jax.qwen25vl.sharding import LOGICAL_TO_MESH, MESH_AXES, param_shardings
-from vigorl_jax.sampling.image_store import images_at_once
+from vigorl_jax.sampling.call_sizes import images_at_once, rows_at_once
 from vigorl_jax.sampling.kernels import is_turned, turns_kernels
 from vigorl_jax.sampling.shapes import Shapes
 from vigorl_jax.sampling.stops import MIN_STATES
@@ -266,8 +266,8 @@ class _Sizes:
         return Part("vision tower", work, f"{images} images x {slots:,} patch slots")
 
     def prefill(self, prompts: int) -> Part:
-        rows, tokens = self._largest_call(prompts), self.shapes.prompt_lengths[-1]
-        rows = self._share(rows, "batch")
+        tokens = self.shapes.prompt_lengths[-1]
+        rows = self._share(self._largest_call(prompts, most=rows_at_once(tokens)), "batch")
         block = min(tokens, max(MIN_CAUSAL_BLOCK, math.ceil(tokens / CAUSAL_BLOCKS)))
         work = self._text(rows, tokens, keys=tokens, block=block)
         return Part("prefill", work, f"{rows} prompts x {tokens:,} tokens")
@@ -277,7 +277,8 @@ class _Sizes:
         shapes = self.shapes
         if not shapes.extend_lengths:
             return Part("extend", 0, "not compiled")
-        rows, tokens = self._share(shapes.slots, "batch"), shapes.extend_lengths[-1]
+        tokens = shapes.extend_lengths[-1]
+        rows = self._share(self._largest_call(shapes.slots, most=rows_at_once(tokens)), "batch")
         keys = shapes.cache + tokens
         prompt = shapes.prompt_lengths[-1] if shapes.prefixes else 0
         copies = LAYER_COPIES * self._cached(rows * (keys + prompt)) // self.config.text.num_layers

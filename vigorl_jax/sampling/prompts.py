@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from vigorl_jax.qwen25vl.model import Params
+from vigorl_jax.sampling.call_sizes import rows_at_once
 from vigorl_jax.sampling.image_store import ImageStore
 from vigorl_jax.sampling.pieces import Piece, make_piece, pad_pieces
 from vigorl_jax.sampling.requests import Given
@@ -88,7 +89,7 @@ class PromptBook:
             by_length.setdefault(length, []).append(key)
         for length, keys in by_length.items():
             for portion in images.portions(keys, lambda key: prompts[key].images):
-                for taken, rows in self._sampler.shapes.batches(len(portion)):
+                for taken, rows in self._sampler.shapes.batches(len(portion), most=rows_at_once(length)):
                     self._prefill(
                         {key: prompts[key] for key in portion[:taken]}, params, images, rows, length
                     )

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from vigorl_jax.qwen25vl.model import Params
+from vigorl_jax.sampling.call_sizes import rows_at_once
 from vigorl_jax.sampling.image_store import ImageStore
 from vigorl_jax.sampling.pieces import Piece, make_piece, pad_pieces, pad_turns
 from vigorl_jax.sampling.prompts import PromptBook
@@ -261,11 +262,12 @@ class Scheduler:
         shapes = self.sampler.shapes
         extensions, self._extensions = self._extensions, []
         for same in _grouped(extensions, lambda episode: _fitting(shapes.extend_lengths, episode.extension)):
+            length = _fitting(shapes.extend_lengths, same[0].extension)
             portions = self.images.portions(same, lambda episode: episode.extension.images)
-            for batch, rows in itertools.chain.from_iterable(map(self._batches, portions)):
+            batches = (self._batches(portion, most=rows_at_once(length)) for portion in portions)
+            for batch, rows in itertools.chain.from_iterable(batches):
                 pieces = [episode.extension for episode in batch]
                 self.images.add(self.params, [image for piece in pieces for image in piece.images])
-                length = _fitting(shapes.extend_lengths, pieces[0])
                 given = pad_pieces(pieces, self.sampler.config, self.images, rows=rows, length=length)
                 cached = max(episode.length - len(episode.extension.tokens) for episode in batch)
                 self._slots, first = self.sampler.extend(
@@ -275,8 +277,10 @@ class Scheduler:
                 self.account.given += sum(len(piece.tokens) for piece in pieces)
                 self._begin(batch, first)
 
-    def _batches(self, episodes: Sequence[_Episode]) -> Iterable[tuple[Sequence[_Episode], int]]:
-        for taken, rows in self.sampler.shapes.batches(len(episodes)):
+    def _batches(
+        self, episodes: Sequence[_Episode], *, most: int | None = None
+    ) -> Iterable[tuple[Sequence[_Episode], int]]:
+        for taken, rows in self.sampler.shapes.batches(len(episodes), most=most):
             yield episodes[:taken], rows
             episodes = episodes[taken:]
 

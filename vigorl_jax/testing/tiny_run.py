@@ -146,12 +146,12 @@ def run(tiny: TinyRun, output: str) -> None:
 class RecordedJob(GrpoJob):
     """Writes `learned.jsonl`, a line of digests a step, and `final.npz`, all of the final state."""
 
-    def _learn(self, groups, frame):
+    def _learn(self, groups, frame, seen=None):
         if distributed.is_main():
             record = {"step": self.finished_steps + 1, "episodes": [_record(e) for g in groups for e in g]}
             with (frame.workdir / LEARNED).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
-        return super()._learn(groups, frame)
+        return super()._learn(groups, frame, seen)
 
     def finish(self, frame):
         """See `loop.Job`."""

@@ -7,18 +7,16 @@ the legend: T targets of a row, E episodes of a row.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
 
 from vigorl_jax.array_typing import Array, Float, Int
 from vigorl_jax.buckets import bucket
-from vigorl_jax.processing.patches import Patches, normalise, pack_patches
-from vigorl_jax.processing.settings import ImageSettings
 from vigorl_jax.qwen25vl.config import Config
-from vigorl_jax.qwen25vl.patch_layout import PADDING, PatchLayout, patch_layout
+from vigorl_jax.qwen25vl.patch_layout import PADDING
 from vigorl_jax.qwen25vl.rope import dialogue_positions
-from vigorl_jax.qwen25vl.vision import PatchBatch
 from vigorl_jax.reasoning.episode import Episode
 from vigorl_jax.training.packing import Row, deal, packed_rows, padded_rows
 
@@ -69,67 +67,48 @@ class Batch:
     targets: Targets
 
 
-class ImageTable:
-    """The images of some episodes, each once: the episodes of a group share those of their example.
-
-    One table may serve several batches, so that a frozen tower runs once for all of them.
-
-    Attributes:
-      layout: where the images lie in the tower.
-    """
-
-    def __init__(self, episodes: Sequence[Episode], config: Config):
-        """Takes the images from the episodes' views."""
-        self._patches: dict[int, Patches] = {
-            id(view.patches): view.patches for episode in episodes for view in episode.views
-        }
-        self._numbers = {key: number for number, key in enumerate(self._patches)}
-        grids = [patches.grids[0] for patches in self._patches.values()]
-        self.layout: PatchLayout = patch_layout(grids, config.vision)
-
-    def __len__(self) -> int:
-        return len(self._numbers)
+class Slots(Protocol):
+    """Where the images of episodes lie among the embeddings that the learner is given, an `image_table`."""
 
     def slots(self, episode: Episode) -> np.ndarray:
-        """Row of the tower's output for each image token of the episode, in order.
+        """Row of the embeddings for each image token of the episode, in order."""
 
-        Raises:
-          KeyError: the episode is not one of those that the table was made of.
-        """
-        numbers = [self._numbers[id(view.patches)] for view in episode.views]
-        return np.concatenate([self.layout.token_slots[number] for number in numbers])
 
-    def patch_batch(self, settings: ImageSettings) -> PatchBatch:
-        """What the tower takes, normalised on the device."""
-        packed = pack_patches(list(self._patches.values()), length=self.layout.source.size)
-        return PatchBatch.from_layout(normalise(packed, settings), self.layout)
+class BatchShape(NamedTuple):
+    """Sizes of a batch's rows: length L, targets T, row_episodes E."""
+
+    length: int
+    targets: int
+    row_episodes: int
 
 
 def collate(
     episodes: Sequence[Episode],
-    images: ImageTable,
+    images: Slots,
     config: Config,
     *,
     advantages: Sequence[float] | None = None,
     count: int = 1,
     row_multiple: int = 1,
+    shape: BatchShape | None = None,
 ) -> list[Batch]:
     """Micro-batches of one episode a row, as long as the bucket of the longest; see `pack`."""
     rows = padded_rows(len(episodes))
-    length = bucket(max((episode.num_tokens for episode in episodes), default=1))
-    batches = _batches(episodes, rows, length, images, config, advantages, count, row_multiple)
+    shape = shape or batch_shape(episodes)
+    batches = _batches(episodes, rows, shape, images, config, advantages, count, row_multiple)
     return [dataclasses.replace(batch, segments=None) for batch in batches]
 
 
 def pack(
     episodes: Sequence[Episode],
-    images: ImageTable,
+    images: Slots,
     config: Config,
     *,
     length: int,
     advantages: Sequence[float] | None = None,
     count: int = 1,
     row_multiple: int = 1,
+    shape: BatchShape | None = None,
 ) -> list[Batch]:
     """Micro-batches of rows that hold as many episodes as fit.
 
@@ -141,20 +120,34 @@ def pack(
       advantages: one for each episode; None gives 1, for supervised learning.
       count: micro-batches; they have equal shapes, so that they share one compiled update.
       row_multiple: each has a multiple of so many rows: the devices that share them.
+      shape: at least `batch_shape` of these episodes, which it is by default.
 
     Raises:
       ValueError: nothing to learn, an episode longer than a row, one whose image tokens do not match its images, or,
         where advantages are given, one without log-probs or a number of advantages that is not that of the episodes.
     """
     rows = packed_rows([episode.num_tokens for episode in episodes], length)
-    return _batches(episodes, rows, length, images, config, advantages, count, row_multiple)
+    shape = shape or batch_shape(episodes, length)
+    return _batches(episodes, rows, shape, images, config, advantages, count, row_multiple)
+
+
+def batch_shape(episodes: Sequence[Episode], length: int | None = None) -> BatchShape:
+    """Bucketed sizes of the rows that `pack` makes of episodes, or `collate` where no length is given."""
+    lengths = [episode.num_tokens for episode in episodes]
+    rows = padded_rows(len(episodes)) if length is None else packed_rows(lengths, length)
+    scored = [int(episode.mask.sum()) for episode in episodes]
+    return BatchShape(
+        length or bucket(max(lengths, default=1)),
+        bucket(max(1, *(sum(scored[i] for i in row) for row in rows))) if rows else 1,
+        bucket(max(map(len, rows), default=1)),
+    )
 
 
 def _batches(
     episodes: Sequence[Episode],
     rows: Sequence[Row],
-    length: int,
-    images: ImageTable,
+    shape: BatchShape,
+    images: Slots,
     config: Config,
     advantages: Sequence[float] | None,
     count: int,
@@ -166,12 +159,8 @@ def _batches(
         advantages = [1.0] * len(episodes)
     else:
         _check_rated(episodes, advantages)
-    scored = [int(episode.mask.sum()) for episode in episodes]
-    targets = bucket(max(1, max(sum(scored[i] for i in row) for row in rows)))
-    row_episodes = bucket(max(map(len, rows)))
     return [
-        _fill(episodes, micro, (length, targets, row_episodes), images, config, advantages)
-        for micro in deal(rows, count, row_multiple)
+        _fill(episodes, micro, shape, images, config, advantages) for micro in deal(rows, count, row_multiple)
     ]
 
 
@@ -189,17 +178,16 @@ def _check_rated(episodes: Sequence[Episode], advantages: Sequence[float]) -> No
 def _fill(
     episodes: Sequence[Episode],
     rows: Sequence[Row],
-    shape: tuple[int, int, int],
-    images: ImageTable,
+    shape: BatchShape,
+    images: Slots,
     config: Config,
     advantages: Sequence[float],
 ) -> Batch:
-    length, num_targets, row_episodes = shape
-    tokens = np.zeros((len(rows), length), np.int32)
-    positions = np.zeros((3, len(rows), length), np.int32)
+    tokens = np.zeros((len(rows), shape.length), np.int32)
+    positions = np.zeros((3, *tokens.shape), np.int32)
     segments = np.full_like(tokens, PADDING)
     image_slots = np.full_like(tokens, PADDING)
-    targets = _no_targets(len(rows), num_targets, row_episodes)
+    targets = _no_targets(len(rows), shape.targets, shape.row_episodes)
     for b, row in enumerate(rows):
         start = first = 0
         for number, index in enumerate(row):

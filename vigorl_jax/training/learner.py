@@ -76,12 +76,21 @@ class Learner:
 
         params: of the model as samplers and model directories know it; they stay the caller's, none is donated.
         """
-        trained, frozen = self._split(self.network.from_plain(params))
-        shardings = self.shardings()
-        trained = _placed(trained, self.settings.weights, shardings and shardings.params, copy=True)
-        frozen = _placed(frozen, self.settings.compute_dtype, shardings and shardings.frozen)
+        first, shardings = self.before_training(params), self.shardings()
+        trained = jax.tree.map(lambda x: jnp.array(x, copy=True), first.params)
         start = jax.jit(self._start, out_shardings=shardings and dataclasses.replace(shardings, frozen={}))
-        return dataclasses.replace(start(trained), params=trained, frozen=frozen)
+        return dataclasses.replace(start(trained), params=trained, frozen=first.frozen)
+
+    def before_training(self, params: Params) -> TrainState:
+        """The parameters of `init` without an optimizer's state: what a run that goes on needs of its first model.
+
+        It may share arrays with `params`, so no update may be given it.
+        """
+        trained, frozen = self._split(self.network.from_plain(params))
+        shardings, zero = self.shardings(), jnp.zeros((), jnp.int32)
+        trained = _placed(trained, self.settings.weights, shardings and shardings.params)
+        frozen = _placed(frozen, self.settings.compute_dtype, shardings and shardings.frozen)
+        return TrainState(trained, frozen, (), zero, zero, zero)
 
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and, on a mesh, shardings of a state: what a checkpoint is restored to."""
@@ -106,6 +115,16 @@ class Learner:
         are merged anew.
         """
         return self.network.to_plain(join(state.params, state.frozen))
+
+    @property
+    def encodes(self) -> bool:
+        """Whether `encode` makes anything of images: nothing before the merger is trained."""
+        return not set(self._trained_names.get("visual", {})) - {"merger"}
+
+    @property
+    def encodes_wholly(self) -> bool:
+        """Whether what `encode` makes are embeddings: the merger is not trained either."""
+        return "visual" not in self._trained_names
 
     def encode(self, state: TrainState, images: PatchBatch) -> Images:
         """What frozen parameters make of the images: computed once, it serves every update and score on them."""
@@ -310,8 +329,6 @@ def _cast(params: Params, dtype: str) -> Params:
     return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, params)
 
 
-def _placed(params: Params, dtype: str, shardings: Params | None, *, copy: bool = False) -> Params:
+def _placed(params: Params, dtype: str, shardings: Params | None) -> Params:
     cast = _cast(params, dtype)
-    if copy:
-        cast = jax.tree.map(lambda x: jnp.array(x, copy=True), cast)
     return cast if shardings is None else jax.device_put(cast, shardings)

@@ -30,7 +30,7 @@ class Reference:
 
         Args:
           learner: scores for it.
-          state: before the first update; for a run that goes on, made anew with `learner.init`.
+          state: before the first update; for a run that goes on, made anew with `learner.before_training`.
           place: "device", or "host": parameters are then moved to the device while they score, and dropped.
 
         Raises:

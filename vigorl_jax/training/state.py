@@ -18,7 +18,7 @@ class TrainState:
     Attributes:
       params: trained parameters in the dtype of the weights, a nested dict.
       frozen: the other parameters in the dtype of computation, a nested dict; updates hand them on as they are, so
-        that a checkpoint may leave them out and take them from `Learner.init`.
+        that a checkpoint may leave them out: `Learner.before_training` has them.
       opt_state: of optax.
       step: updates applied; the schedule counts these.
       skipped: updates not applied because their loss or gradient was not finite.
