@@ -8,9 +8,15 @@ from experiments.presets import catalog
 from vigorl_jax.runs import fields
 from vigorl_jax.runs.tiny_world import comparison, outcome
 from vigorl_jax.runs.tiny_world.comparison import Comparer
-from vigorl_jax.runs.tiny_world.recipe import Recipe, Stretch
+from vigorl_jax.runs.tiny_world.recipe import Recipe, Sight, Words
 
-RECIPE = Recipe(scenes=16, perception=(Stretch(1, 4, 4), Stretch(1, 4, 4)), imitation=2, batch=9)
+RECIPE = Recipe(
+    scenes=16,
+    sight=Sight(2, 4, 4),
+    words=(Words(2, 4, 0, 4, "constant"), Words(2, 2, 2, 2, "linear")),
+    imitation=2,
+    batch=18,
+)
 SIZES = {"num_steps": 2, "examples_per_step": 2, "group_size": 2, "slots": 4}
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from vigorl_jax.runs.tiny_world import model
 from vigorl_jax.runs.tiny_world.exercises import Exercises
-from vigorl_jax.tasks import answers, tags
+from vigorl_jax.tasks import tags
 from vigorl_jax.tasks.glyph_levels import LEVEL_1
 
 SETTINGS = model.image_settings()
@@ -16,36 +16,28 @@ def exercises():
     return Exercises.draw(LEVEL_1, 0, 8, model.tokenizer(), SETTINGS)
 
 
-def sentences(text):
-    return [f"{sentence}." for sentence in text.strip().removesuffix(".").split(". ")]
+def place(sign):
+    return sign.centre[0] // 4, sign.centre[1] // 4
 
 
-def test_a_description_names_every_sign_at_its_pixel_of_the_overview(exercises):
+def test_a_caption_names_a_sign_at_its_pixel_of_the_overview(exercises):
     scene, view = exercises.overviews[0]
-    episode = exercises.describe(scene, view, np.random.default_rng(0))
-    assert sorted(sentences(episode.turns[0].text)) == sorted(
-        f"The {sign.name} is at ({sign.centre[0] // 4}, {sign.centre[1] // 4})." for sign in scene.signs
-    )
+    for sign in scene.signs:
+        (turn,) = exercises.caption(sign, view).turns
+        assert turn.text == f" The {sign.name} is at {place(sign)}."
 
 
-def test_signs_are_pointed_at_in_the_order_of_the_question(exercises):
-    scene, view = exercises.overviews[0]
-    episode = exercises.point(scene, view, np.random.default_rng(0))
+def test_a_question_about_a_sign_is_answered_with_the_same_sentence(exercises):
+    scene, view = exercises.overviews[1]
+    episode = exercises.ask(scene.signs[2], view)
+    assert f"Where is the {scene.signs[2].name}?" in episode.segments[0].text
     (thought,) = tags.blocks(episode.turns[0].text, tags.THINK)
-    names = [sentence.removeprefix("The ").split(" is at")[0] for sentence in sentences(thought)]
-    assert f"Where are the signs? The {' and the '.join(names)}?" in episode.segments[0].text
-
-
-def test_each_scene_of_a_batch_comes_twice_with_the_same_places(exercises):
-    episodes = exercises.batch(np.random.default_rng(1), 8, 0)
-    assert [episode.num_tokens > 60 for episode in episodes] == [False] * 6 + [True] * 2
-    for once, again in zip(episodes[:4], episodes[4:], strict=True):
-        assert once.views == again.views
-        assert set(answers.points(once.turns[0].text)) == set(answers.points(again.turns[0].text))
+    assert thought.strip() == f"The {scene.signs[2].name} is at {place(scene.signs[2])}."
 
 
 def test_reading_tells_the_letter_of_a_sign_that_the_view_shows(exercises):
-    for sign, view in exercises.closer:
+    for scene, view in exercises.closer:
+        sign = scene.signs[0]
         (turn,) = exercises.read(sign, view).turns
         assert turn.text == f" The {sign.name} shows {sign.letter}."
         x0, y0, x1, y1 = view.frame.window
@@ -55,6 +47,19 @@ def test_reading_tells_the_letter_of_a_sign_that_the_view_shows(exercises):
         assert sign.box[3] - 18 <= y1
 
 
+def test_a_batch_has_so_many_of_each_kind_on_pictures_that_differ(exercises):
+    episodes = exercises.batch(np.random.default_rng(1), captions=3, questions=2, readings=4)
+    texts = [episode.turns[0].text for episode in episodes]
+    assert [text.startswith("<think>") for text in texts] == [False] * 3 + [True] * 2 + [False] * 4
+    assert [" shows " in text for text in texts] == [False] * 5 + [True] * 4
+    assert len({id(view.patches) for episode in episodes for view in episode.views}) == 9
+
+
+def test_every_picture_has_its_place_in_an_album(exercises):
+    pictures = {id(view.patches) for _, view in (*exercises.overviews, *exercises.closer)}
+    assert {id(view.patches) for one in exercises.all_views() for view in one.views} == pictures
+
+
 def test_only_the_caption_is_learned(exercises):
-    episode = exercises.read(*exercises.closer[0])
-    assert episode.mask.tolist() == [0] * 18 + [1] * 7
+    scene, view = exercises.closer[0]
+    assert exercises.read(scene.signs[0], view).mask.tolist() == [0] * 18 + [1] * 7

@@ -14,10 +14,11 @@ from vigorl_jax.reasoning.dialogue import given
 from vigorl_jax.reasoning.episode import Episode, Kind, Segment, Status
 from vigorl_jax.reasoning.zoom import View
 from vigorl_jax.runs.tiny_world import lexicon, views
+from vigorl_jax.runs.tiny_world.views import Picture
 from vigorl_jax.tasks import tags
 from vigorl_jax.tasks.example import Example
 from vigorl_jax.tasks.glyph_levels import REDUCTION, Level
-from vigorl_jax.tasks.glyph_scenes import Scene, Sign, draw_scene
+from vigorl_jax.tasks.glyph_scenes import Sign, draw_scene
 from vigorl_jax.tasks.glyph_search import TASK
 
 # A close view is centred this many pixels of the overview beside its sign at most, as a model points that is learning.
@@ -31,12 +32,12 @@ class Exercises:
 
     Attributes:
       overviews: Scenes with their overviews.
-      closer: Signs with a view beside them.
+      closer: Scenes with a view beside their first sign.
       tokenizer: Of the model.
     """
 
-    overviews: tuple[tuple[Scene, View], ...]
-    closer: tuple[tuple[Sign, View], ...]
+    overviews: tuple[Picture, ...]
+    closer: tuple[Picture, ...]
     tokenizer: Tokenizer
 
     @classmethod
@@ -48,40 +49,51 @@ class Exercises:
         scenes = [draw_scene(level, rng) for _ in range(count)]
         overviews = tuple((scene, views.overview(scene, settings)) for scene in scenes)
         closer = tuple(
-            (scene.signs[0], views.zoom(scene, _beside(scene.signs[0], level, rng), settings))
-            for scene in scenes
+            (scene, views.zoom(scene, _beside(scene.signs[0], level, rng), settings)) for scene in scenes
         )
         return cls(overviews, closer, tokenizer)
 
-    def batch(self, rng: np.random.Generator, pointing: int, reading: int) -> list[Episode]:
-        """Exercises drawn by chance: descriptions two by two of one scene, questions about half of these scenes."""
-        scenes = [self.overviews[number] for number in rng.permutation(len(self.overviews))[: pointing // 2]]
-        signs = [self.closer[number] for number in rng.permutation(len(self.closer))[:reading]]
+    def pictures(
+        self, rng: np.random.Generator, overviews: int, closer: int
+    ) -> tuple[list[Picture], list[Picture]]:
+        """So many of each, drawn by chance."""
+        return _some(self.overviews, overviews, rng), _some(self.closer, closer, rng)
+
+    def batch(
+        self, rng: np.random.Generator, *, captions: int, questions: int, readings: int
+    ) -> list[Episode]:
+        """So many of each kind, about signs drawn by chance."""
+        shown, closer = self.pictures(rng, captions + questions, readings)
+        asked = [(scene.signs[rng.integers(len(scene.signs))], view) for scene, view in shown]
         return [
-            *(self.describe(*scene, rng) for scene in scenes),
-            *(self.describe(*scene, rng) for scene in scenes[: pointing // 4]),
-            *(self.point(*scene, rng) for scene in scenes[pointing // 4 :]),
-            *(self.read(*sign) for sign in signs),
+            *(self.caption(*one) for one in asked[:captions]),
+            *(self.ask(*one) for one in asked[captions:]),
+            *(self.read(scene.signs[0], view) for scene, view in closer),
         ]
 
-    def describe(self, scene: Scene, view: View, rng: np.random.Generator) -> Episode:
-        """A caption: "The red circle is at (31, 77). The blue square is at (60, 20)." and so on, in any order.
+    def all_views(self) -> list[Episode]:
+        """One exercise on each picture."""
+        return [
+            *(self.caption(scene.signs[0], view) for scene, view in self.overviews),
+            *(self.read(scene.signs[0], view) for scene, view in self.closer),
+        ]
 
-        Exact to the pixel of the overview.
+    def caption(self, sign: Sign, view: View) -> Episode:
+        """An overview and, without any turns, "The red circle is at (31, 77).", exact to the pixel of the overview.
+
+        One sign a scene: who lists all of them learns to name places that are left, not to find a name.
         """
-        return self._captioned(view, "".join(f" {_where(sign)}" for sign in _shuffled(scene, rng)))
+        return self._captioned(view, f" {_where(sign)}")
 
-    def point(self, scene: Scene, view: View, rng: np.random.Generator) -> Episode:
-        """ "Where are the signs? The red circle and the blue square?", and the same sentences in this order."""
-        signs = _shuffled(scene, rng)
-        question = f"{lexicon.POINT_AT_ALL} The {' and the '.join(sign.name for sign in signs)}?"
-        parts = (ImageSlot(view.num_tokens), question)
+    def ask(self, sign: Sign, view: View) -> Episode:
+        """ "Where is the red circle?" - "The red circle is at (31, 77)." """
+        parts = (ImageSlot(view.num_tokens), f"{lexicon.POINT_AT} {sign.name}?")
         opening = chat.open_conversation(self.tokenizer, parts, system=lexicon.EXERCISE_SYSTEM)
-        thought = f"{tags.opening(tags.THINK)} {' '.join(map(_where, signs))} {tags.closing(tags.THINK)}\n"
+        thought = f"{tags.opening(tags.THINK)} {_where(sign)} {tags.closing(tags.THINK)}\n"
         return self._episode(opening, view, thought)
 
     def read(self, sign: Sign, view: View) -> Episode:
-        """A caption of a closer view: "The red circle shows T." """
+        """A closer view and its caption: "The red circle shows T." """
         return self._captioned(view, f" The {sign.name} shows {sign.letter}.")
 
     def _captioned(self, view: View, caption: str) -> Episode:
@@ -97,8 +109,8 @@ class Exercises:
         return Episode(example, (given(opening, [view], self.tokenizer), written), Status.MALFORMED)
 
 
-def _shuffled(scene: Scene, rng: np.random.Generator) -> list[Sign]:
-    return [scene.signs[number] for number in rng.permutation(len(scene.signs)).tolist()]
+def _some(pictures: Sequence[Picture], count: int, rng: np.random.Generator) -> list[Picture]:
+    return [pictures[number] for number in rng.permutation(len(pictures))[:count]]
 
 
 def _where(sign: Sign) -> str:

@@ -21,7 +21,7 @@ SYSTEMS = {
     Condition.MULTITURN: "Zoom, then answer.",
 }
 EXERCISE_SYSTEM = "Describe."
-POINT_AT_ALL = "Where are the signs?"
+POINT_AT = "Where is the"
 READ = "What is shown?"
 
 TOOL_TAGS = (tags.opening(tags.TOOL_CALL), tags.closing(tags.TOOL_CALL))
@@ -52,7 +52,7 @@ def phrases() -> tuple[str, ...]:
     thought_end = f" {tags.closing(tags.THINK)}\n"
     words = (*COLOURS, *SHAPES, *LETTERS, *_REFUSALS)
     found = (
-        *(f"{role}\n" for role in ROLES), *SYSTEMS.values(), EXERCISE_SYSTEM, POINT_AT_ALL, READ,
+        *(f"{role}\n" for role in ROLES), *SYSTEMS.values(), EXERCISE_SYSTEM, POINT_AT, READ,
         think, thought_end, call_start, call_end, before, after, f"{tags.opening(tags.OBSERVATION)}\n",
         tags.opening(tags.ANSWER), f" {tags.closing(tags.ANSWER)}", tags.closing(tags.ANSWER),
         *_QUESTIONS, *_THOUGHTS, *(f" {word}" for word in words),

@@ -10,24 +10,38 @@ from vigorl_jax.qwen25vl.config import Config
 from vigorl_jax.qwen25vl.model import Params
 from vigorl_jax.reasoning.episode import Episode
 from vigorl_jax.reasoning.prompts import Condition
-from vigorl_jax.runs.tiny_world import lessons, model
+from vigorl_jax.runs.tiny_world import lessons, model, sight
 from vigorl_jax.runs.tiny_world.dialogues import Dialogues, scripted
 from vigorl_jax.runs.tiny_world.exercises import Exercises
 from vigorl_jax.tasks.glyph_levels import LEVEL_1, Level
-from vigorl_jax.tasks.glyph_teacher import BIASED, Aim
+from vigorl_jax.tasks.glyph_teacher import Aim
 from vigorl_jax.training.learner import Learner, LearnerSettings
 from vigorl_jax.training.optimiser import OptimiserSettings
+
+# Less spread than a teacher's of its own: the digits of its points are learned in half the steps.
+_AIM = Aim(spread=3.0)
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Stretch:
-    """Some steps of perception: batches of so many exercises of pointing and of reading."""
+class Sight:
+    """Lessons of the tower alone: steps, with so many overviews and closer views each."""
 
     steps: int
-    pointing: int
-    reading: int
+    overviews: int = 48
+    closer: int = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """Exercises in words, with so many of each kind a step; see `Exercises`."""
+
+    steps: int
+    captions: int
+    questions: int
+    readings: int
+    schedule: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,25 +52,33 @@ class Recipe:
       level: whose scenes are learned from.
       model: arguments of `model.config`.
       scenes: of which exercises are made.
-      perception: reading is learned first, in few steps, and pointing after it.
+      sight: first lessons, of the tower alone.
+      words: exercises in words, of the language model alone. Captions teach it which place a name means; questions, in
+        the form of later dialogues, that this is wanted there too.
       perception_rate: learning rate of Muon, and of Adam for vectors and embeddings.
       aim: how the scripted teacher points.
       slip_every: one of so many of its chains takes back a first look; `batch` is a multiple, so that all batches have
         one shape.
-      imitation: steps of `batch` dialogues.
-      imitation_rate: learning rate of Muon, and of Adam for vectors and embeddings.
+      imitation: steps of `batch` dialogues, of the language model alone.
+      imitation_rate: learning rate as above; it falls to 0.
     """
 
     level: Level = LEVEL_1
     model: Mapping[str, int] = dataclasses.field(default_factory=dict)
     scenes: int = 1024
-    perception: tuple[Stretch, ...] = (Stretch(75, 32, 48), Stretch(275, 64, 16))
+    sight: Sight = Sight(100)
+    words: tuple[Words, ...] = (Words(300, 64, 0, 8, "constant"), Words(120, 24, 40, 8, "linear"))
     perception_rate: float = 1e-3
-    aim: Aim = BIASED
-    slip_every: int = 9
-    imitation: int = 200
+    aim: Aim = _AIM
+    slip_every: int = 18
+    imitation: int = 320
     batch: int = 36
-    imitation_rate: float = 1e-3
+    imitation_rate: float = 2e-3
+
+    @property
+    def perception(self) -> int:
+        """Steps before the first dialogue."""
+        return self.sight.steps + sum(words.steps for words in self.words)
 
     @property
     def config(self) -> Config:
@@ -69,31 +91,59 @@ class Recipe:
         return model.image_settings(self.level)
 
 
-# Tokens of a row: two exercises of pointing and one of reading, and two dialogues with one zoom.
+# Tokens of a row: four captions, and two dialogues with one zoom.
 _EXERCISE_ROW, _DIALOGUE_ROW = 128, 188
 
 
 def perceive(recipe: Recipe, seed: int, on_step: OnStep) -> Params:
     """Random weights taught where signs are and which letter a close view shows."""
-    tokenizer = model.tokenizer()
-    exercises = Exercises.draw(recipe.level, seed, recipe.scenes, tokenizer, recipe.images)
-    learner = _learner(
-        recipe.config,
-        OptimiserSettings("muon", recipe.perception_rate, warmup_steps=50, muon_rms=1.0, **_PLAIN),
-    )
-    state = learner.init(model.first_params(recipe.config, seed))
-    done = 0
-    for number, stretch in enumerate(recipe.perception):
+    exercises = Exercises.draw(recipe.level, seed, recipe.scenes, model.tokenizer(), recipe.images)
+    params = _see(recipe, exercises, seed, on_step)
+    done = recipe.sight.steps
+    for words in recipe.words:
 
-        def make(step: int, number: int = number, stretch: Stretch = stretch) -> Sequence[Episode]:
-            rng = np.random.default_rng((seed, number, step))
-            return exercises.batch(rng, stretch.pointing, stretch.reading)
+        def later(step: int, metrics: Mapping[str, float], done: int = done) -> None:
+            on_step(done + step, metrics)
 
-        state = lessons.teach(
-            learner, state, make, recipe.images, steps=stretch.steps, row_length=_EXERCISE_ROW, first=done,
-            on_step=on_step,
-        )  # fmt: skip
-        done += stretch.steps
+        params = _name(recipe, words, exercises, params, np.random.default_rng((seed, done)), later)
+        done += words.steps
+    return params
+
+
+def _see(recipe: Recipe, exercises: Exercises, seed: int, on_step: OnStep) -> Params:
+    config, lessons = recipe.config, recipe.sight
+    rng = np.random.default_rng((seed, 0))
+
+    def make(step: int) -> sight.Sights:
+        return sight.look(*exercises.pictures(rng, lessons.overviews, lessons.closer), config, recipe.images)
+
+    return sight.teach(
+        model.first_params(config, seed), config, recipe.level, make, steps=lessons.steps,
+        settings=_muon(recipe.perception_rate, lessons.steps, "cosine"), on_step=on_step,
+    )  # fmt: skip
+
+
+def _name(
+    recipe: Recipe,
+    words: Words,
+    exercises: Exercises,
+    params: Params,
+    rng: np.random.Generator,
+    on_step: OnStep,
+) -> Params:
+    learner = _learner(recipe, _muon(recipe.perception_rate, words.steps, words.schedule))
+    state = learner.init(params)
+    album = lessons.Album.of(exercises.all_views(), learner, state, recipe.images)
+
+    def make(step: int) -> Sequence[Episode]:
+        return exercises.batch(
+            rng, captions=words.captions, questions=words.questions, readings=words.readings
+        )
+
+    state = lessons.teach(
+        learner, state, make, recipe.images, steps=words.steps, row_length=_EXERCISE_ROW, album=album,
+        on_step=on_step,
+    )  # fmt: skip
     return learner.params(state)
 
 
@@ -110,29 +160,26 @@ def imitate(
     """Parameters taught the scripted teacher's dialogues, from dialogue number first * batch on."""
     teachers = [scripted(recipe.aim, slips=float(place == 0)) for place in range(recipe.slip_every)]
     dialogues = Dialogues(recipe.level, seed, condition, teachers, model.tokenizer(), recipe.images)
-    learner = _learner(
-        recipe.config,
-        OptimiserSettings("muon", recipe.imitation_rate, warmup_steps=20, muon_rms=1.0, **_PLAIN),
-    )
+    learner = _learner(recipe, _muon(recipe.imitation_rate, steps, "linear"))
 
     def make(step: int) -> Sequence[Episode]:
         start = (first + step) * recipe.batch
         return [dialogues[index] for index in range(start, start + recipe.batch)]
 
     state = lessons.teach(
-        learner,
-        learner.init(params),
-        make,
-        recipe.images,
-        steps=steps,
-        row_length=_DIALOGUE_ROW,
+        learner, learner.init(params), make, recipe.images, steps=steps, row_length=_DIALOGUE_ROW,
         on_step=on_step,
-    )
+    )  # fmt: skip
     return learner.params(state)
 
 
-_PLAIN = {"b2": 0.98, "weight_decay": 0.0, "max_grad_norm": None}
+def _muon(rate: float, steps: int, schedule: str) -> OptimiserSettings:
+    return OptimiserSettings(
+        "muon", rate, schedule=schedule, total_steps=steps, warmup_steps=min(20, steps - 1), muon_rms=1.0,
+        b2=0.98, weight_decay=0.0, max_grad_norm=None,
+    )  # fmt: skip
 
 
-def _learner(config: Config, optimiser: OptimiserSettings) -> Learner:
-    return Learner(config, LearnerSettings(optimiser, frozen="nothing"))
+def _learner(recipe: Recipe, settings: OptimiserSettings) -> Learner:
+    """Of the language model: what the tower has learned is enough, and its embeddings are computed once."""
+    return Learner(recipe.config, LearnerSettings(settings, frozen="vision"))

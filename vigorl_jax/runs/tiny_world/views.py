@@ -12,6 +12,7 @@ from vigorl_jax.tasks.glyph_scenes import Scene
 from vigorl_jax.tasks.glyph_search import ZOOM
 
 Point = tuple[int, int]
+Picture = tuple[Scene, View]
 
 
 def overview(scene: Scene, settings: ImageSettings) -> View:
