@@ -188,6 +188,21 @@ def test_a_shape_is_compiled_once_and_parameters_are_not_a_shape(
     assert not seconds
 
 
+def test_a_restored_state_meets_the_programs_of_the_one_that_was_saved(
+    learner, episodes, images, patches, params, shallow_config
+):
+    ours, batches = learner(), collate(episodes, images, shallow_config)
+    state, _ = ours.update(ours.init(params), batches, patches)
+    placed = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    restored = jax.tree.map(
+        lambda x: jax.device_put(np.asarray(x), placed), dataclasses.replace(state, frozen={})
+    )
+    restored = dataclasses.replace(restored, frozen=ours.before_training(params).frozen)
+    with compilations() as seconds:
+        ours.update(restored, batches, patches)
+    assert not seconds
+
+
 def test_init_keeps_what_it_was_given_and_an_update_donates_its_state(
     learner, episodes, images, patches, params, shallow_config
 ):

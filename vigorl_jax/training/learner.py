@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, SingleDeviceSharding
 
 from vigorl_jax.array_typing import Array
 from vigorl_jax.qwen25vl.config import Config
@@ -330,5 +330,5 @@ def _cast(params: Params, dtype: str) -> Params:
 
 
 def _placed(params: Params, dtype: str, shardings: Params | None) -> Params:
-    cast = _cast(params, dtype)
-    return cast if shardings is None else jax.device_put(cast, shardings)
+    # Bound to their device without a mesh too, as what is restored from a checkpoint is: programs serve both.
+    return jax.device_put(_cast(params, dtype), shardings or SingleDeviceSharding(jax.local_devices()[0]))
