@@ -224,7 +224,7 @@ def test_validation_never_sees_the_examples_of_training():
             assert parts in (("train", "val"), ("train[500:]", "train[:500]"))
 
 
-def test_the_tiny_run_is_that_of_the_study():
+def test_the_tiny_run_is_that_of_the_study_but_for_the_rate_and_the_frozen_tower():
     found = fields.values(catalog.GRPO["glyph_search_tiny"].settings)
     study = {
         "datasets": ("glyph_search/level_1",),
@@ -235,7 +235,8 @@ def test_the_tiny_run_is_that_of_the_study():
         "zoom_edges": "snap",
         "examples_per_step": 16,
         "group_size": 8,
-        "learning_rate": 3e-4,
+        "learning_rate": 6e-4,
+        "schedule": "linear",
         "b2": 0.95,
         "warmup_steps": 5,
         "clip_low": 0.2,
@@ -243,7 +244,7 @@ def test_the_tiny_run_is_that_of_the_study():
         "clip_dual": None,
         "kl_coefficient": 0.0,
         "updates_per_step": 1,
-        "frozen": "nothing",
+        "frozen": "vision",
     }
     assert {name: found[name] for name in study} == study
     taught = fields.values(catalog.SFT["glyph_search_tiny_sft"].settings)

@@ -24,12 +24,8 @@ SFT, GRPO = "SFT", "GRPO with zooms"
 SAME_TIME, NO_BONUS = "SFT for as long as GRPO", "GRPO with zooms, no bonus"
 VANILLA, GROUNDED, BASE = "GRPO without grounding", "GRPO with points, one turn", "answer only (SFT)"
 
-# Beside the preset: the rate at which this warm start learns, shapes that stay the same whatever is sampled, and no
-# pages or validations on the way.
+# Beside the preset: shapes that stay the same whatever is sampled, and no pages or validations on the way.
 RUN = {
-    "frozen": "vision",
-    "learning_rate": 7e-4,
-    "schedule": "linear",
     "row_length": 256,
     "micro_rows": 16,
     "max_prompt_tokens": 40,

@@ -14,12 +14,9 @@ from vigorl_jax.runs.tiny_world import lessons, model, sight
 from vigorl_jax.runs.tiny_world.dialogues import Dialogues, scripted
 from vigorl_jax.runs.tiny_world.exercises import Exercises
 from vigorl_jax.tasks.glyph_levels import LEVEL_1, Level
-from vigorl_jax.tasks.glyph_teacher import Aim
+from vigorl_jax.tasks.glyph_teacher import BIASED, Aim
 from vigorl_jax.training.learner import Learner, LearnerSettings
 from vigorl_jax.training.optimiser import OptimiserSettings
-
-# Less spread than a teacher's of its own: the digits of its points are learned in half the steps.
-_AIM = Aim(spread=3.0)
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 
@@ -69,9 +66,9 @@ class Recipe:
     sight: Sight = Sight(100)
     words: tuple[Words, ...] = (Words(300, 64, 0, 8, "constant"), Words(120, 24, 40, 8, "linear"))
     perception_rate: float = 1e-3
-    aim: Aim = _AIM
+    aim: Aim = BIASED
     slip_every: int = 18
-    imitation: int = 320
+    imitation: int = 700
     batch: int = 36
     imitation_rate: float = 2e-3
 
