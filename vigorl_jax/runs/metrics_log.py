@@ -63,12 +63,15 @@ def cut(path: pathlib.Path, step: int) -> None:
 
 def amend(path: pathlib.Path, step: int, metrics: Mapping[str, float]) -> None:
     """Adds metrics to the line of a step, which must be the last; no line, nothing to add to."""
-    lines = list(read(path))
-    if lines and lines[-1]["step"] == step:
-        cut(path, step - 1)
-        values = {name: _finite(name, value) for name, value in metrics.items()}
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**lines[-1], **values}) + "\n")
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    if not lines or (old := json.loads(lines[-1]))["step"] != step:
+        return
+    values = {name: _finite(name, value) for name, value in metrics.items()}
+    # Written over the old line, so that a killed process does not leave the log without it.
+    with path.open("r+b") as file:
+        file.seek(-len(lines[-1]), os.SEEK_END)
+        file.write((json.dumps({**old, **values}) + "\n").encode())
+        file.truncate()
 
 
 def read(path: pathlib.Path) -> Iterator[dict[str, Any]]:

@@ -127,7 +127,11 @@ def teach(
     read, in the batch before the update.
     """
     columns, rows = (side // TOKEN for side in level.canvas)
-    learned = {"visual": jax.tree.map(jnp.copy, params["visual"]), "told": _map(config, columns, rows)}
+    learned = {
+        "visual": jax.tree.map(jnp.copy, params["visual"]),
+        "told": _linear_maps(config, columns, rows),
+        "words": jnp.zeros(len(WORDS)),
+    }
     rest = {name: value for name, value in params.items() if name != "visual"}
     rule = optimiser(settings)
     state = rule.init(learned)
@@ -144,8 +148,8 @@ def teach(
     return {**rest, "visual": learned["visual"]}
 
 
-def _map(config: Config, columns: int, rows: int) -> Params:
-    """The map that is thrown away, with equal odds for everything at first."""
+def _linear_maps(config: Config, columns: int, rows: int) -> Params:
+    """What is thrown away, with equal odds for everything at first."""
     width = config.vision.out_width
     sizes = {
         "names": len(NAMES),
@@ -153,25 +157,21 @@ def _map(config: Config, columns: int, rows: int) -> Params:
         "rows": len(NAMES) * rows,
         "letters": 1 + len(LETTERS),
     }
-    heads = {
+    return {
         name: {"kernel": jnp.zeros((width, size)), "bias": jnp.zeros(size)} for name, size in sizes.items()
     }
-    return {**heads, "words": {"bias": jnp.zeros(len(WORDS))}}
 
 
 def _loss(learned: Params, rest: Params, config: Config, sights: Sights) -> tuple[Array, dict[str, Array]]:
     embeds = bind(config, {**rest, "visual": learned["visual"]}).visual(sights.images)[sights.slots]
-    told = {
-        name: embeds @ one["kernel"] + one["bias"] if "kernel" in one else one["bias"]
-        for name, one in learned["told"].items()
-    }
+    told = {name: embeds @ one["kernel"] + one["bias"] for name, one in learned["told"].items()}
     present, names = sights.present, told["names"]
     found = present & (names > 0)
     across, column = _choice(told["columns"].reshape(*present.shape, -1), sights.columns)
     down, row = _choice(told["rows"].reshape(*present.shape, -1), sights.rows)
     misread, letter = _choice(told["letters"], sights.letters)
     said = (present[..., None] & _SAID).any(-2)
-    words = embeds @ rest["language_model"]["embed"]["embedding"][word_ids()].T + told["words"]
+    words = embeds @ rest["language_model"]["embed"]["embedding"][word_ids()].T + learned["words"]
     shown, placed = sights.letters > 0, sights.columns >= 0
     misread = misread * jnp.where(shown, 1.0, _NO_LETTER)
     loss = (
