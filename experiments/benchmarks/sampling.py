@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks import accelerator_sampling, timing
+from experiments.benchmarks import accelerator_sampling, floors, timing
 from experiments.benchmarks.backbone import CONFIG as MID
-from vigorl_jax.qwen25vl import flops, weights
+from vigorl_jax.qwen25vl import weights
 from vigorl_jax.qwen25vl.config import Config, TextConfig, VisionConfig
 from vigorl_jax.qwen25vl.model import Params
 from vigorl_jax.sampling import decoding
@@ -66,9 +66,9 @@ def run() -> dict:
         "logprob_gap": {dtype: _logprob_gap(jnp.dtype(dtype)) for dtype in ("float32", "bfloat16")},
     }
     for name, model in MODELS.items():
-        bench = _Bench(*model)
+        bench = _Bench(*model, peaks=(peak, bandwidth))
         figures[name] = {
-            "decode": bench.decode(peak, bandwidth),
+            "decode": bench.decode(),
             "zoom_roll_out": bench.zoom_roll_out(),
             "group_of_8": bench.group(),
             "shared_prompts": bench.shared_prompts(),
@@ -110,13 +110,14 @@ class _World:
 class _Bench:
     """One model on both sides, in float32."""
 
-    def __init__(self, config: Config, repetitions: int, slots: int):
+    def __init__(self, config: Config, repetitions: int, slots: int, *, peaks: tuple[float, float]):
         self.config, self.repetitions, self.slots = config, repetitions, slots
+        self.peaks = peaks  # operations and bytes a second
         self.params = random_params(config, 0)
         self.rng = np.random.default_rng(0)
         self.peer = _Peer(config, self.params)
 
-    def decode(self, peak: float, bandwidth: float) -> dict:
+    def decode(self) -> dict:
         """32 rows with an image each and 128 new tokens: tokens/s, greedy and sampled, and the floor of a step."""
         prompts = [_given(self.rng, self.config, [random_image(self.rng, SMALL)], 14) for _ in range(ROWS)]
         length = len(prompts[0].tokens)
@@ -134,12 +135,11 @@ class _Bench:
                 repetitions=self.repetitions,
             )
             rows[name] = _beside_peer(times, ROWS * NEW_TOKENS)
-        floor = step_floor(self.config, ROWS, length + NEW_TOKENS // 2, 4)
+        floor = floors.decode_step(self.config, ROWS, length + NEW_TOKENS // 2)
         step_ms = rows["greedy"]["ours"]["median_ms"] / NEW_TOKENS
         return {
             **rows,
-            "floor": floor.figures(peak, bandwidth),
-            "times_the_floor": step_ms / floor.milliseconds(peak, bandwidth),
+            "step": floor.beside(step_ms, *self.peaks),
             "compilations": world.sampler.compilations(),
         }
 
@@ -152,7 +152,8 @@ class _Bench:
             )
             for _ in range(GROUPS)
         ]
-        shapes = self._zoom_shapes(len(given[0][0].tokens), len(given[0][1][0].tokens) + 1)
+        prompt, crop = len(given[0][0].tokens), len(given[0][1][0].tokens)
+        shapes = self._zoom_shapes(prompt, crop + 1)
         world = _World(self.config, self.params, shapes)
         turns = (TurnSettings(FIRST_TURN), TurnSettings(ANSWER))
         plans = [
@@ -167,8 +168,10 @@ class _Bench:
             },
             repetitions=max(1, self.repetitions // 3),
         )
+        job = floors.ZoomRollOut(GROUPS, GROUP, OVERVIEW, CROP, prompt, FIRST_TURN, crop, ANSWER)
         return {
             **_beside_peer(times, len(plans) * (FIRST_TURN + ANSWER)),
+            **job.floor(self.config).beside(times["ours"]["median_ms"], *self.peaks),
             "compilations": world.sampler.compilations(),
         }
 
@@ -196,7 +199,12 @@ class _Bench:
             {"group": side(prompts[:1] * GROUP), "separate": side(prompts)},
             repetitions=max(1, self.repetitions // 3),
         )
-        return {**times, "part_of_separate": 1 / times["separate"]["ratio_to_first"]}
+        floor = floors.prefill(self.config, len(prompts[0].tokens), LARGE)
+        return {
+            **times,
+            "part_of_separate": 1 / times["separate"]["ratio_to_first"],
+            **floor.beside(times["group"]["median_ms"], *self.peaks),
+        }
 
     def shared_prompts(self) -> dict:
         """A decode step of 32 rows in groups of 8, each row with its copy of the prompt and with a shared one."""
@@ -302,36 +310,6 @@ def _beside_peer(times: dict, tokens: int) -> dict:
         name: {**values, "tokens_per_s": 1e3 * tokens / values["median_ms"]} for name, values in times.items()
     }
     return {**rows, "times_as_fast": times["transformers"]["ratio_to_first"]}
-
-
-@dataclasses.dataclass(frozen=True)
-class StepFloor:
-    """What one decode step cannot do without: operations, and bytes of weights and caches."""
-
-    operations: int
-    bytes: int
-
-    def milliseconds(self, peak: float, bandwidth: float) -> float:
-        """Time of the slower of the two at the machine's own peaks."""
-        return 1e3 * max(self.operations / peak, self.bytes / bandwidth)
-
-    def figures(self, peak: float, bandwidth: float) -> dict:
-        """Floor of a step in numbers."""
-        return {
-            "gflop": self.operations / 1e9,
-            "gbyte": self.bytes / 1e9,
-            "step_ms": self.milliseconds(peak, bandwidth),
-        }
-
-
-def step_floor(config: Config, rows: int, cached: int, item_bytes: int) -> StepFloor:
-    """One token for each of `rows` rows behind `cached` tokens."""
-    text = config.text
-    queries, keys = text.num_heads * text.head_dim, text.num_kv_heads * text.head_dim
-    layer = 2 * text.width * (queries + keys) + 3 * text.width * text.mlp_width
-    read = text.num_layers * layer + text.width * text.vocab_size
-    operations = rows * (flops.text_flops(text, 1, cached) + flops.logits_flops(text, 1))
-    return StepFloor(operations, item_bytes * (read + rows * cached * 2 * text.num_layers * keys))
 
 
 def _ragged_lengths() -> dict:
