@@ -2,8 +2,9 @@
 
   python -m experiments.make_tiny_model --output_dir tiny
 
-Perception first (captions that say where signs are, and which letter a close view shows), then dialogues of the
-scripted teacher. Writes a model directory that transformers loads, and says how well the model does.
+Perception first (the tower token by token, then captions and questions that say where signs are and which letter a
+close view shows), then dialogues of the scripted teacher. Writes a model directory that transformers loads, and says
+how well the model does.
 """
 
 import pathlib

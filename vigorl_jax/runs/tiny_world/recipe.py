@@ -95,32 +95,34 @@ _EXERCISE_ROW, _DIALOGUE_ROW = 128, 188
 def perceive(recipe: Recipe, seed: int, on_step: OnStep) -> Params:
     """Random weights taught where signs are and which letter a close view shows."""
     exercises = Exercises.draw(recipe.level, seed, recipe.scenes, model.tokenizer(), recipe.images)
-    params = _see(recipe, exercises, seed, on_step)
+    params = _learn_to_see(recipe, exercises, seed, on_step)
     done = recipe.sight.steps
     for words in recipe.words:
-
-        def later(step: int, metrics: Mapping[str, float], done: int = done) -> None:
-            on_step(done + step, metrics)
-
-        params = _name(recipe, words, exercises, params, np.random.default_rng((seed, done)), later)
+        rng = np.random.default_rng((seed, done))
+        params = _learn_words(recipe, words, exercises, params, rng, _behind(done, on_step))
         done += words.steps
     return params
 
 
-def _see(recipe: Recipe, exercises: Exercises, seed: int, on_step: OnStep) -> Params:
-    config, lessons = recipe.config, recipe.sight
+def _behind(done: int, on_step: OnStep) -> OnStep:
+    """`on_step` for the steps of a stage that come behind so many of the stages before it."""
+    return lambda step, metrics: on_step(done + step, metrics)
+
+
+def _learn_to_see(recipe: Recipe, exercises: Exercises, seed: int, on_step: OnStep) -> Params:
+    config, stage = recipe.config, recipe.sight
     rng = np.random.default_rng((seed, 0))
 
     def make(step: int) -> sight.Sights:
-        return sight.look(*exercises.pictures(rng, lessons.overviews, lessons.closer), config, recipe.images)
+        return sight.look(*exercises.pictures(rng, stage.overviews, stage.closer), config, recipe.images)
 
     return sight.teach(
-        model.first_params(config, seed), config, recipe.level, make, steps=lessons.steps,
-        settings=_muon(recipe.perception_rate, lessons.steps, "cosine"), on_step=on_step,
+        model.first_params(config, seed), config, recipe.level, make, steps=stage.steps,
+        settings=_muon(recipe.perception_rate, stage.steps, "cosine"), on_step=on_step,
     )  # fmt: skip
 
 
-def _name(
+def _learn_words(
     recipe: Recipe,
     words: Words,
     exercises: Exercises,
