@@ -13,27 +13,31 @@ import sys
 from absl import flags
 
 from experiments.launch import launch
-from vigorl_jax.reasoning.prompts import Condition
-from vigorl_jax.runs.tiny_world import model
+from vigorl_jax.runs.tiny_world import model, shipped
 from vigorl_jax.runs.tiny_world.comparison import Stages
 from vigorl_jax.runs.tiny_world.examination import Examiner
 from vigorl_jax.runs.tiny_world.recipe import Recipe
 
+_RECIPES = {"level_1": Recipe(), "level_2": shipped.RECIPE}
 _OUTPUT = flags.DEFINE_string("output_dir", None, "Model directory to write.", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "Of weights, scenes and dialogues.", lower_bound=0)
-_CONDITION = flags.DEFINE_enum("condition", "multiturn", tuple(Condition), "How the teacher answers.")
+_LEVEL = flags.DEFINE_enum(
+    "level", "level_2", tuple(_RECIPES), "Whose scenes are learned; the shipped model's is level_2."
+)
 _EXAMPLES = flags.DEFINE_integer("examples", 256, "Of the examination.", lower_bound=1)
 
 
 def main() -> None:
     """Trains, examines and writes the model."""
-    recipe, condition = Recipe(), Condition(_CONDITION.value)
+    recipe = _RECIPES[_LEVEL.value]
     stages = Stages(recipe, _SEED.value, lambda line: sys.stderr.write(f"{line}\n"))
-    params, _ = stages.imitate("SFT", stages.perceive(), condition, recipe.imitation)
+    params, _ = stages.imitate("SFT", stages.perceive(), *recipe.conditions)
     directory = pathlib.Path(_OUTPUT.value)
     model.write_files(directory, recipe.config, params, recipe.images)
-    result, _ = Examiner(recipe, condition, _EXAMPLES.value)(params)
-    sys.stdout.write(f"greedy {result.greedy}\nsampled {result.sampled}\nthe model is in {directory}\n")
+    for condition in dict.fromkeys(recipe.conditions):
+        result, _ = Examiner(recipe, condition, _EXAMPLES.value)(params)
+        sys.stdout.write(f"{condition}: greedy {result.greedy}, sampled {result.sampled}\n")
+    sys.stdout.write(f"the model is in {directory}\n")
 
 
 if __name__ == "__main__":

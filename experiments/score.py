@@ -4,6 +4,7 @@
 
 Each line of the cases holds `reward` (such as text_grounded), `prediction`, `answer` and, if wanted, `preset`
 (published or gated); each line of the output holds `overall`, `format` and `accuracy`, in the same order.
+--reward=file.py:function scores all of them by a reward of your own, which `train_grpo` takes by the same flag.
 """
 
 import dataclasses
@@ -16,6 +17,11 @@ from vigorl_jax.reasoning import reward_cases
 _REWARD_CASES = flags.DEFINE_string(
     "reward_cases", None, "JSON lines with reward, prediction, answer, preset."
 )
+_REWARD = flags.DEFINE_string(
+    "reward",
+    None,
+    "Scores all cases, whatever they name: a reward's name, or one of your own as file.py:function.",
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Where to write one JSON line of scores per case.")
 
 
@@ -25,17 +31,18 @@ class Config:
 
     reward_cases: str
     output: str
+    reward: str | None = None
 
 
 def run(config: Config) -> None:
     """Scores the file of cases and says how many there were."""
-    count = reward_cases.score_file(config.reward_cases, config.output)
+    count = reward_cases.score_file(config.reward_cases, config.output, config.reward)
     print(f"Scored {count} cases: {config.output}")
 
 
 def main() -> None:
     """Reads the flags and scores."""
-    run(Config(reward_cases=_REWARD_CASES.value, output=_OUTPUT.value))
+    run(Config(_REWARD_CASES.value, _OUTPUT.value, _REWARD.value))
 
 
 if __name__ == "__main__":

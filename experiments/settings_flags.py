@@ -1,8 +1,8 @@
-"""Flags for every value of a run's settings, made from the settings themselves, on top of a preset."""
+"""Flags for every value of a record of settings, made from the record itself; for a run, on top of a preset."""
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from absl import flags
@@ -39,13 +39,31 @@ def define(run: type[SftRun] | type[GrpoRun], values: flags.FlagValues = flags.F
             "Sets the values in which it differs from GRPO as the official code has it; other flags win.",
             flag_values=values,
         )
-    for leaf in fields.leaves(run).values():
+    _show_in_help(set(values) - before, values)
+    define_values(run, values)
+
+
+def define_values(
+    record: type, values: flags.FlagValues = flags.FLAGS, *, left_out: Collection[str] = ()
+) -> None:
+    """Defines a flag for every value of a record, but for those left out; see `given`."""
+    leaves = [leaf for leaf in fields.leaves(record).values() if leaf.name not in left_out]
+    for leaf in leaves:
         if leaf.kind is bool:
             flags.DEFINE_bool(leaf.name, None, leaf.doc, flag_values=values)
         else:
             flags.DEFINE(Parser(leaf), leaf.name, None, leaf.doc, flag_values=values)
-    for name in set(values) - before:  # As the binary's own, which --help shows.
-        values.register_key_flag_for_module(sys.argv[0], values[name])
+    _show_in_help([leaf.name for leaf in leaves], values)
+
+
+def given(record: type, values: flags.FlagValues = flags.FLAGS) -> dict[str, Any]:
+    """The values of a record that flags give, by name, as `fields.replace` takes them."""
+    flagged = {name: values[name].value for name in fields.leaves(record) if name in values}
+    return {
+        name: value.value if isinstance(value, Given) else value
+        for name, value in flagged.items()
+        if value is not None
+    }
 
 
 def overview(run: type[SftRun] | type[GrpoRun], values: flags.FlagValues = flags.FLAGS) -> str | None:
@@ -146,15 +164,14 @@ def _preset(run: type[SftRun] | type[GrpoRun], values: flags.FlagValues) -> Pres
 
 def _given(run: type[SftRun] | type[GrpoRun], values: flags.FlagValues) -> dict[str, Any]:
     """The values that flags change, by name."""
-    changes = {}
-    if run is GrpoRun and values.algorithm is not None:
-        changes |= algorithms.ALGORITHMS[values.algorithm]
-    flagged = {name: values[name].value for name in fields.leaves(run)}
-    return changes | {
-        name: given.value if isinstance(given, Given) else given
-        for name, given in flagged.items()
-        if given is not None
-    }
+    has_algorithm = run is GrpoRun and values.algorithm is not None
+    return {**(algorithms.ALGORITHMS[values.algorithm] if has_algorithm else {}), **given(run, values)}
+
+
+def _show_in_help(names: Collection[str], values: flags.FlagValues) -> None:
+    """Makes flags the binary's own, which --help shows."""
+    for name in names:
+        values.register_key_flag_for_module(sys.argv[0], values[name])
 
 
 def _listed(preset: Preset) -> str:

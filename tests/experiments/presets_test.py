@@ -235,7 +235,7 @@ def test_the_tiny_run_is_that_of_the_study_but_for_the_rate_and_the_frozen_tower
         "zoom_edges": "snap",
         "examples_per_step": 16,
         "group_size": 8,
-        "learning_rate": 6e-4,
+        "learning_rate": 8e-4,
         "schedule": "linear",
         "b2": 0.95,
         "warmup_steps": 5,

@@ -75,6 +75,80 @@ def test_the_command_needs_both_flags_and_a_file_that_exists(tmp_path):
     assert "Traceback" not in absent.stderr
 
 
+def _own_reward(folder, body):
+    path = folder / "mine.py"
+    path.write_text(f"def score(predict_str, ground_truth):\n    {body}\n")
+    return path
+
+
+def test_a_reward_of_ones_own_scores_every_case_whatever_it_names(tmp_path):
+    cases = write(
+        tmp_path / "cases.jsonl",
+        GOOD,
+        {"prediction": "lift", "answer": "left"},
+        {"prediction": "", "answer": ""},
+    )
+    same = _own_reward(
+        tmp_path,
+        "return {'overall': len(predict_str), 'format': 1, 'accuracy': int(predict_str[:1] == ground_truth[:1])}",
+    )
+    result = run(f"--reward_cases={cases}", f"--output={tmp_path / 'scores.jsonl'}", f"--reward={same}:score")
+    assert result.returncode == 0, result.stderr
+    assert [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()] == [
+        {"overall": len(GOOD["prediction"]), "format": 1.0, "accuracy": 0.0},
+        {"overall": 4.0, "format": 1.0, "accuracy": 1.0},
+        {"overall": 0.0, "format": 1.0, "accuracy": 1.0},
+    ]
+
+
+def test_a_reward_of_ours_for_the_whole_file_keeps_the_presets_of_its_lines(tmp_path):
+    case = {"prediction": GOOD["prediction"], "answer": "Left"}
+    cases = write(
+        tmp_path / "cases.jsonl", case, case | {"preset": "gated"}, case | {"reward": "point_vanilla"}
+    )
+    output = tmp_path / "scores.jsonl"
+    assert reward_cases.score_file(cases, output, "text_grounded") == 3
+    assert [json.loads(line)["overall"] for line in output.read_text().splitlines()] == [0.5, 1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "message"),
+    [
+        ("other", "return {}", "mine.py defines no function 'other'; name one as "),
+        (
+            "score",
+            "return 1.0",
+            r"line 2: the reward cannot be used: .*mine\.py:score returned float; return a dict",
+        ),
+        ("score", "return {'overall': 1}", "line 2: .* returned no format, accuracy; return a dict such as"),
+        ("score", "raise KeyError('mine')", "line 2: .* cannot be used: KeyError: 'mine'"),
+        ("score", "return [", "The reward file .*mine.py failed to load: SyntaxError"),
+    ],
+)
+def test_a_reward_of_ones_own_that_cannot_be_used_is_refused(tmp_path, name, body, message):
+    cases = write(tmp_path / "cases.jsonl", "", GOOD)
+    path = _own_reward(tmp_path, body)
+    with pytest.raises(ValueError, match=message):
+        reward_cases.score_file(cases, tmp_path / "scores.jsonl", f"{path}:{name}")
+    assert sorted(os.listdir(tmp_path)) == ["cases.jsonl", "mine.py"]
+
+
+def test_the_command_says_in_one_line_that_there_is_no_such_function(tmp_path):
+    cases, path = write(tmp_path / "cases.jsonl", GOOD), _own_reward(tmp_path, "return {}")
+    result = run(
+        f"--reward_cases={cases}", f"--output={tmp_path / 'scores.jsonl'}", f"--reward={path}:absent"
+    )
+    assert result.returncode == 1
+    assert result.stderr == f"score: {path} defines no function 'absent'; name one as {path}:function.\n"
+
+
+def test_a_file_of_cases_cannot_name_code_to_run(tmp_path):
+    path = _own_reward(tmp_path, "return {'overall': 1, 'format': 1, 'accuracy': 1}")
+    cases = write(tmp_path / "cases.jsonl", GOOD | {"reward": f"{path}:score"})
+    with pytest.raises(ValueError, match=r"line 1: unknown reward .* --reward=file\.py:function"):
+        reward_cases.score_file(cases, tmp_path / "scores.jsonl")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -36,7 +36,7 @@ OTHER_TEXT = {
     "row_length": "512",
     "clip_low": "0.1",
     "clip_dual": "1.5",
-    "max_turns": "3",
+    "max_turns": "7",
     "max_turn_tokens": "30",
     "warmup_ratio": "0.5",
 }

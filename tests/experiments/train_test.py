@@ -59,7 +59,7 @@ def trained(data_dir, tmp_path_factory):
     _run(
         "train_grpo", "--preset=glyph_search_tiny", f"--workdir={folder / 'grpo'}", *common,
         f"--model={folder / 'sft' / 'model'}", "--num_steps=3", "--checkpoint_every=2", "--report_every=3",
-        "--examples_per_step=8", "--group_size=4", "--slots=32", "--micro_rows=32",
+        "--examples_per_step=8", "--group_size=4", "--slots=32",
     )  # fmt: skip
     return folder / "sft", folder / "grpo"
 
@@ -126,7 +126,7 @@ def test_a_finished_run_that_is_started_again_does_nothing_and_other_settings_ar
     again = (
         "train_grpo", "--preset=glyph_search_tiny", f"--workdir={workdir}", f"--model={sft / 'model'}",
         "--datasets=glyph_search", f"--data_dir={data_dir}", "--num_steps=3", "--examples_per_step=8",
-        "--slots=32", "--micro_rows=32",
+        "--slots=32",
     )  # fmt: skip
     done = _run(*again, "--group_size=2", check=False)
     assert done.returncode == 1

@@ -147,6 +147,16 @@ def test_the_last_malformed_turn_ends_the_episode_where_no_answer_is_forced(open
     assert dialogue.status is Status.MALFORMED
 
 
+@pytest.mark.parametrize("most", [0, 1])
+def test_one_malformed_turn_more_than_may_be_ends_the_episode(opened, say, zoom_in, most):
+    dialogue = opened(Rules("Look.", limits=Limits(max_malformed=most)))
+    zoom_in(dialogue, 30, 40)
+    for _ in range(most):
+        dialogue.observe(say(dialogue, "Hm."))
+    assert say(dialogue, "Hm.") is None
+    assert dialogue.status is Status.MALFORMED
+
+
 @pytest.mark.parametrize(
     ("text", "status"),
     [(ANSWER, Status.ANSWERED), ("Hm.", Status.MALFORMED), (call(5, 5), Status.OUT_OF_TURNS)],

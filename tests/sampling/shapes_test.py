@@ -26,6 +26,15 @@ def test_a_call_takes_no_more_rows_than_it_may():
     assert list(SHAPES.batches(2, most=0)) == [(1, 1), (1, 1)]
 
 
+def test_small_calls_are_padded_where_programs_are_dear():
+    shapes = dataclasses.replace(SHAPES, least_rows=16)
+    assert shapes.row_counts == (16, 32)
+    assert list(shapes.batches(3)) == [(3, 16)]
+    assert list(shapes.batches(20, most=5)) == [(16, 16), (4, 16)]
+    assert list(shapes.batches(36)) == [(32, 32), (4, 16)]
+    assert dataclasses.replace(SHAPES, least_rows=64).row_counts == (32,)
+
+
 def test_the_cache_is_cut_where_reads_end():
     assert SHAPES.blocks == (25, 25, 50)
     assert dataclasses.replace(SHAPES, least_read=256).blocks == (100,)
@@ -50,6 +59,7 @@ def test_all_shapes_are_listed():
     ("changes", "message"),
     [
         ({"slots": 0}, "slots 0; wanted at least 1"),
+        ({"least_rows": 0}, "least_rows 0; wanted at least 1"),
         ({"prompt_lengths": (64, 32)}, r"prompt_lengths \(64, 32\); wanted ascending"),
         ({"prompt_lengths": (128,)}, "the longest prompt, 128, does not fit the cache of 100"),
     ],

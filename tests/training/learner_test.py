@@ -188,6 +188,14 @@ def test_a_shape_is_compiled_once_and_parameters_are_not_a_shape(
     assert not seconds
 
 
+def test_the_first_micro_batch_runs_the_program_of_the_others(
+    learner, episodes, images, patches, params, shallow_config
+):
+    ours = learner()
+    ours.update(ours.init(params), collate(episodes, images, shallow_config, count=2), patches)
+    assert ours._accumulate._cache_size() == 1
+
+
 def test_a_restored_state_meets_the_programs_of_the_one_that_was_saved(
     learner, episodes, images, patches, params, shallow_config
 ):

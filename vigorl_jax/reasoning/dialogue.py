@@ -28,17 +28,22 @@ class Limits:
       max_zooms: Zooms; 0 is a single-turn episode.
       max_turn_tokens: Tokens of one turn.
       max_tokens: Tokens of the whole episode, the opening and all images included.
+      max_malformed: Malformed turns that are answered with what was wrong; one more ends the episode. None for any
+        number of them.
     """
 
     max_turns: int = 5
     max_zooms: int = 4
     max_turn_tokens: int = 1024
     max_tokens: int = 16_384
+    max_malformed: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses limits under which nothing can be sampled."""
         for field in dataclasses.fields(self):
-            value, least = getattr(self, field.name), int(field.name != "max_zooms")
+            value, least = getattr(self, field.name), int(field.name not in ("max_zooms", "max_malformed"))
+            if value is None and field.name == "max_malformed":
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(
                     f"Limits.{field.name} must be a whole number of at least {least}, got {value!r}"
@@ -210,9 +215,14 @@ class Dialogue:
             return Status.ANSWERED
         is_last = self._num_turns >= self._rules.limits.turns
         if isinstance(action, Malformed):
-            return Status.MALFORMED if is_last or self._prefill else None
+            return Status.MALFORMED if is_last or self._prefill or self._is_beyond_help() else None
         is_spent = len(self._crops) >= self._rules.limits.max_zooms
         return Status.OUT_OF_TURNS if is_last or is_spent or self._prefill else None
+
+    def _is_beyond_help(self) -> bool:
+        most = self._rules.limits.max_malformed
+        malformed = sum(isinstance(segment.action, Malformed) for segment in self.segments)
+        return most is not None and malformed > most
 
 
 def open_dialogue(example: Example, views: Sequence[View], tokenizer: Tokenizer, rules: Rules) -> Dialogue:

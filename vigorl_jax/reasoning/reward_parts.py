@@ -71,6 +71,14 @@ def validated(source: str, value: object) -> RewardParts:
     return parts(**value)
 
 
+def problem(error: Exception) -> str:
+    """What a reward raised, for a message that says on what it was called: a ValueError speaks for itself.
+
+    `problem(KeyError("mine"))` is "KeyError: 'mine'".
+    """
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+
+
 def _is_finite_number(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return False

@@ -71,6 +71,14 @@ def of_episodes(episodes: settings.EpisodeSettings) -> None:
     _refuse(not episodes.prompt, "prompt is empty; give own, tiny, checkpoint, stored or a text file")
 
 
+def of_sampled_episodes(episodes: settings.EpisodeSettings) -> None:
+    """Episodes that a model makes: nobody has stored a prompt with them."""
+    _refuse(
+        episodes.prompt == "stored",
+        "prompt stored belongs to supervised dialogues; give own, tiny, checkpoint or a text file",
+    )
+
+
 def of_reward(reward: settings.RewardSettings) -> None:
     """The name of the reward; that a file has the function is seen when it is loaded."""
     name = reward.reward
@@ -138,10 +146,7 @@ def of_grpo(run: settings.GrpoRun) -> None:
         condition is Condition.BASE and run.reward.reward is None,
         "condition base has no reward; take another condition, or name a reward of your own",
     )
-    _refuse(
-        run.episodes.prompt == "stored",
-        "prompt stored belongs to supervised dialogues; give own, checkpoint or a text file",
-    )
+    of_sampled_episodes(run.episodes)
     _refuse(
         run.updates_per_step > 1 and episodes % run.updates_per_step > 0,
         f"{run.sampling.examples_per_step} examples of {run.sampling.group_size} episodes do not divide into "

@@ -142,6 +142,8 @@ class SamplingSettings:
       temperature: Divides the logits.
       top_p: Keeps the likeliest tokens up to this sum; 1 is off.
       slots: Episodes that a device samples at once.
+      least_rows: Episodes that one call reads for at least, padded where there are fewer: the more, the fewer programs
+        are compiled, where calls are cheap.
     """
 
     examples_per_step: int = number(128, least=1)
@@ -149,6 +151,7 @@ class SamplingSettings:
     temperature: float = number(1.0, above=0)
     top_p: float = number(1.0, above=0, most=1)
     slots: int = number(128, least=1)
+    least_rows: int = number(1, least=1)
 
     def __post_init__(self) -> None:
         """Refuses values out of bounds; a group of one has no advantage."""

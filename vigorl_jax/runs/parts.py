@@ -84,9 +84,16 @@ def usable(run: Run, model: Model, plans: Mapping[str, Plan]) -> Callable[[Examp
 
 
 def make_roller(
-    run: Run, model: Model, plans: Mapping[str, Plan], reward: RewardSettings, *, slots: int, group_size: int
+    run: Run,
+    model: Model,
+    plans: Mapping[str, Plan],
+    reward: RewardSettings,
+    *,
+    slots: int,
+    group_size: int,
+    least_rows: int = 1,
 ) -> Roller:
-    """Compiled sampling and scoring; `slots` are those of a device.
+    """Compiled sampling and scoring; `slots` are those of a device. See `SamplingSettings` for `least_rows`.
 
     Raises:
       DoesNotFit: the devices have not the memory.
@@ -98,6 +105,7 @@ def make_roller(
         prompt_tokens=run.episodes.max_prompt_tokens,
         slots=slots * _local_row_devices(model.mesh),
         group_size=group_size,
+        least_rows=least_rows,
         dtype=run.learner.compute_dtype,
         mesh=model.mesh,
     )

@@ -109,6 +109,7 @@ class Desk:
         prompt_tokens: int,
         slots: int,
         group_size: int = 1,
+        least_rows: int = 1,
         dtype: jnp.dtype | None = None,
         mesh: Mesh | None = None,
     ):
@@ -120,6 +121,7 @@ class Desk:
           prompt_tokens: the longest opening, images included.
           slots: episodes that are decoded together, in this process.
           group_size: episodes of an example.
+          least_rows: of a call; see `Shapes`.
           dtype: of the parameters and caches while sampling; by default that of the policy's parameters.
           mesh: of the parameters to come. Each process samples on its own devices of it, all axes but `tensor` apart.
 
@@ -130,7 +132,7 @@ class Desk:
         self._local = None if mesh is None else mesh.local_mesh
         _check_tensor(mesh, self._local)
         dtype = jnp.dtype(dtype or jax.tree.leaves(policy.params)[0].dtype)
-        self.shapes = _shapes(policy, plans, prompt_tokens, slots, group_size)
+        self.shapes = _shapes(policy, plans, prompt_tokens, slots, group_size, least_rows)
         _check_memory(policy.config, self.shapes, dtype, plans, prompt_tokens, group_size, self._local)
         self._move = to_sampling(policy.config, mesh, dtype)
         self._sampler = Sampler(
@@ -219,7 +221,9 @@ def _check_memory(
     ).check()
 
 
-def _shapes(policy: Policy, plans: Sequence[Plan], prompt_tokens: int, slots: int, group_size: int) -> Shapes:
+def _shapes(
+    policy: Policy, plans: Sequence[Plan], prompt_tokens: int, slots: int, group_size: int, least_rows: int
+) -> Shapes:
     limits = [plan.rules.limits for plan in plans]
     words, crop = _words(policy.tokenizer), max(_crop_tokens(plan) for plan in plans)
     zooms, turns = max(limit.max_zooms for limit in limits), max(limit.turns for limit in limits)
@@ -237,6 +241,7 @@ def _shapes(policy: Policy, plans: Sequence[Plan], prompt_tokens: int, slots: in
         image_tokens=bucket(examples * prompt_tokens + slots * crop),
         max_images=8 + zooms,
         least_read=_LEAST_READ,
+        least_rows=least_rows,
         prefixes=examples if shared else 0,
         group=group_size if shared else 1,
     )
@@ -265,7 +270,8 @@ def _words(tokenizer: Tokenizer) -> int:
 def _extend_lengths(tokenizer: Tokenizer, plans: Sequence[Plan]) -> tuple[int, ...]:
     """Bucketed tokens of what may be given after a turn, with the one before it: a closer view, or a refusal."""
     forced = len(tokenizer.encode_with_tool_tags(prompts.forced_answer()))
-    lengths = {bucket(_words(tokenizer) + 1)}
+    refuses = any(plan.rules.limits.max_malformed != 0 for plan in plans)
+    lengths = {bucket(_words(tokenizer) + 1)} if refuses else set()
     for plan in plans:
         before, after = prompts.observation(plan.rules.dot, plan.rules.form)
         seen = chat.next_user_turn(tokenizer, [], (before, ImageSlot(_crop_tokens(plan)), after))

@@ -61,10 +61,9 @@ class Scorer:
             scored = self._scores[episode.example.task](episode)
         # A user's own function may raise anything.
         except Exception as error:
-            problem = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             raise RewardError(
                 f"the reward {self._names[episode.example.task]} of episode {episode.number} on "
-                f"{episode.example.id!r} cannot be used: {problem}"
+                f"{episode.example.id!r} cannot be used: {reward_parts.problem(error)}"
             ) from error
         if self._keeps_bonus:
             return scored

@@ -52,7 +52,7 @@ def train_grpo(run: GrpoRun) -> Outcome:
     own_share = math.ceil(sampling.episodes_per_step / jax.process_count())
     roller = parts.make_roller(
         run, model, plans, run.reward,
-        slots=min(sampling.slots, own_share), group_size=sampling.group_size,
+        slots=min(sampling.slots, own_share), group_size=sampling.group_size, least_rows=sampling.least_rows,
     )  # fmt: skip
     source = ExampleSource(
         run.data, bad, check,
@@ -144,7 +144,10 @@ def _validator(
         return None
     if roller.shares_prompts:
         # Slots that share prompts in groups would mostly stay empty where each example has one episode.
-        roller = parts.make_roller(run, model, plans, run.reward, slots=run.sampling.slots, group_size=1)
+        roller = parts.make_roller(
+            run, model, plans, run.reward,
+            slots=run.sampling.slots, group_size=1, least_rows=run.sampling.least_rows,
+        )  # fmt: skip
     return Validator(run.validation, roller, sets)
 
 

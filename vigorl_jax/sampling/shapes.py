@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 
-ROW_STEP = 4  # row counts go 1, 4, 16, ...
+ROW_STEP = 4  # row counts go 1, 4, 16, ... or from `least_rows` on
 MAX_PADDING = 1 / 3  # a call is padded by at most this part of its rows; more are cut into several calls
 READ_FRACTIONS = (4, 2, 1)  # attention reads a quarter, a half or the whole of the cache
 
@@ -33,6 +33,8 @@ class Shapes:
       prefixes: prompts whose cache is kept once and read by all rows of their group; 0 gives each row its own copy.
       group: rows that may share one such prompt.
       least_read: tokens of the cache that a call reads at least; short caches are then read whole, and compile less.
+      least_rows: rows of a call at least, most of them padding where a few are read; of small models, few programs are
+        worth more than short calls.
       repetition_penalty: keep, for each row, which tokens it has seen; without it a penalty is refused.
     """
 
@@ -46,10 +48,11 @@ class Shapes:
     prefixes: int = 0
     group: int = 1
     least_read: int = 1
+    least_rows: int = 1
     repetition_penalty: bool = False
 
     def __post_init__(self):
-        for name in ("slots", "cache", "chunk", "least_read"):
+        for name in ("slots", "cache", "chunk", "least_read", "least_rows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}; wanted at least 1")
         for name in ("prompt_lengths", "extend_lengths"):
@@ -64,9 +67,9 @@ class Shapes:
 
     @property
     def row_counts(self) -> tuple[int, ...]:
-        """1, 4, 16, ... and the number of slots: the numbers of rows of one call."""
+        """1, 4, 16, ... (or from `least_rows` on) and the number of slots: the numbers of rows of one call."""
         counts = []
-        count = 1
+        count = self.least_rows
         while count < self.slots:
             counts.append(count)
             count *= ROW_STEP
@@ -88,10 +91,11 @@ class Shapes:
         return next(read for read in self.reads if read >= tokens)
 
     def batches(self, rows: int, *, most: int | None = None) -> Iterator[tuple[int, int]]:
-        """Cuts `rows` rows into calls of at most `most`: pairs of (rows taken, rows of the padded call)."""
-        counts = [count for count in self.row_counts if most is None or count <= max(1, most)]
+        """Cuts `rows` rows into calls of at most `most`, if that is possible: pairs of (rows taken, rows padded to)."""
+        least = self.row_counts[0]
+        counts = [count for count in self.row_counts if most is None or count <= max(least, most)]
         while rows:
-            below = max(count for count in counts if count <= rows)
+            below = max((count for count in counts if count <= rows), default=least)
             above = min((count for count in counts if count >= rows), default=below)
             size = above if above - rows <= MAX_PADDING * rows else below
             yield min(rows, size), size

@@ -208,7 +208,8 @@ class Learner:
             self._traced_step, donate_argnums=0, out_shardings=learned and (learned, everywhere)
         )
         self._embed_with_pull = jax.jit(self._traced_embed_with_pull)
-        self._no_sums = jax.jit(self._traced_no_sums, out_shardings=sums)
+        # Bound to the device as the parameters are: else `accumulate` would be compiled for the first sums alone.
+        self._no_sums = jax.jit(self._traced_no_sums, out_shardings=sums or _first_device())
         self._accumulate = jax.jit(self._traced_accumulate, donate_argnums=0, out_shardings=sums)
         self._finish = jax.jit(
             self._traced_finish, donate_argnums=0, out_shardings=learned and (learned, everywhere)
@@ -331,4 +332,8 @@ def _cast(params: Params, dtype: str) -> Params:
 
 def _placed(params: Params, dtype: str, shardings: Params | None) -> Params:
     # Bound to their device without a mesh too, as what is restored from a checkpoint is: programs serve both.
-    return jax.device_put(_cast(params, dtype), shardings or SingleDeviceSharding(jax.local_devices()[0]))
+    return jax.device_put(_cast(params, dtype), shardings or _first_device())
+
+
+def _first_device() -> SingleDeviceSharding:
+    return SingleDeviceSharding(jax.local_devices()[0])

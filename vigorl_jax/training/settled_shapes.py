@@ -31,8 +31,8 @@ class SettledShapes:
             and shape.targets <= MOST_TARGETS * wanted.targets
         ]
         if not fitting:
-            # Room for images and for numbers of episodes costs next to nothing: these only grow.
-            episodes = max([wanted.row_episodes, *(shape.row_episodes for shape, _ in self._known)])
+            # Room for images and for numbers of episodes costs next to nothing: twice as many, and these only grow.
+            episodes = max([2 * wanted.row_episodes, *(shape.row_episodes for shape, _ in self._known)])
             size = max([bucket(units), *(size for _, size in self._known)])
             fitting = [(wanted._replace(row_episodes=episodes), size)]
             self._known += fitting

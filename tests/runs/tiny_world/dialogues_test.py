@@ -6,9 +6,9 @@ import pytest
 from vigorl_jax.reasoning.episode import Status
 from vigorl_jax.reasoning.prompts import Condition
 from vigorl_jax.runs.tiny_world import dialogues, model
-from vigorl_jax.tasks.glyph_levels import LEVEL_1
+from vigorl_jax.tasks.glyph_levels import LEVEL_1, LEVEL_2, LEVEL_3
 from vigorl_jax.tasks.glyph_questions import pose
-from vigorl_jax.tasks.glyph_teacher import Aim
+from vigorl_jax.tasks.glyph_teacher import BIASED, Aim
 
 SETTINGS, TOKENIZER = model.image_settings(), model.tokenizer()
 
@@ -52,6 +52,31 @@ def test_a_slip_is_taken_back_with_a_second_zoom():
     episode = made(Condition.MULTITURN, slips=1.0)[0]
     assert len(episode.crops) == 2
     assert "Wait, the" in episode.turns[1].text
+
+
+@pytest.mark.parametrize(
+    ("level", "zooms", "longest"), [(LEVEL_1, 2, 204), (LEVEL_2, 3, 258), (LEVEL_3, 10, 636)]
+)
+def test_a_level_has_room_for_its_looks_and_one_more(level, zooms, longest):
+    limits = dialogues.limits(Condition.MULTITURN, level)
+    assert (limits.max_zooms, limits.max_turns, limits.max_tokens) == (zooms, zooms + 1, longest)
+    slipping = dialogues.Dialogues(
+        level,
+        0,
+        Condition.MULTITURN,
+        [dialogues.scripted(BIASED, 1.0)],
+        TOKENIZER,
+        model.image_settings(level),
+    )
+    for index in range(8):
+        episode = slipping[index]
+        assert episode.status is Status.ANSWERED
+        assert episode.num_tokens <= longest
+        assert max(turn.num_tokens for turn in episode.turns) <= limits.max_turn_tokens
+
+
+def test_single_turns_have_no_zooms_on_any_level():
+    assert {dialogues.limits(Condition.GROUNDED, level).turns for level in (LEVEL_1, LEVEL_2)} == {1}
 
 
 def test_the_same_number_gives_the_same_dialogue():

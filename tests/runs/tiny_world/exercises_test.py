@@ -1,5 +1,7 @@
 """Exercises say where signs truly are, and which letter a view truly shows."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,17 @@ def test_reading_tells_the_letter_of_a_sign_that_the_view_shows(exercises):
         assert sign.box[2] - 20 <= x1
         assert y0 <= sign.box[1] + 20
         assert sign.box[3] - 18 <= y1
+
+
+def test_a_comparison_is_true_and_says_the_same_as_often_as_not(exercises):
+    rng = np.random.default_rng(2)
+    told = [exercises.compare(rng) for _ in range(200)]
+    for episode in told:
+        first, second = re.findall(r" shows (\w)", episode.segments[0].text)
+        word = "the same" if first == second else "another"
+        assert episode.turns[0].text == f": {word} letter."
+    # 200 throws of a fair coin: more than 4 standard deviations off is no chance.
+    assert abs(sum(": the same" in episode.turns[0].text for episode in told) - 100) < 29
 
 
 def test_a_batch_has_so_many_of_each_kind_on_pictures_that_differ(exercises):

@@ -27,7 +27,7 @@ def directory(tmp_path_factory):
     path = tmp_path_factory.mktemp("tiny")
     config = model.config()
     # Weights grown, so that the next token hangs on what was read before it.
-    params = jax.tree.map(lambda x: 1.5 * x if x.ndim == 2 else x, model.first_params(config, 0))
+    params = jax.tree.map(lambda x: 1.5 * x if x.ndim == 2 else x, model.first_params(config, 1))
     model.write_files(path, config, params, model.image_settings())
     return path
 

@@ -8,7 +8,6 @@ from vigorl_jax.qwen25vl import weights
 from vigorl_jax.reasoning.prompts import Condition
 from vigorl_jax.runs.tiny_world import model, shipped
 from vigorl_jax.runs.tiny_world.examination import Examiner
-from vigorl_jax.runs.tiny_world.recipe import Recipe
 from vigorl_jax.sampling import decoding
 from vigorl_jax.testing.reference import Reference
 
@@ -22,12 +21,12 @@ def loaded():
 
 @pytest.fixture(scope="module")
 def examined(loaded):
-    return Examiner(Recipe(), Condition.MULTITURN, 64)(loaded[1])
+    return Examiner(shipped.RECIPE, Condition.MULTITURN, 64)(loaded[1])
 
 
 def test_the_shipped_files_are_those_of_the_recipe(loaded, tmp_path):
     config, params = loaded
-    assert config == Recipe().config
+    assert config == shipped.RECIPE.config
     model.write_files(tmp_path, config, params, SETTINGS)
     for file in sorted(tmp_path.iterdir()):
         assert file.read_bytes() == (shipped.directory() / file.name).read_bytes(), file.name

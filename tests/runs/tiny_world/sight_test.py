@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from vigorl_jax.runs.tiny_world import model, sight, views
+from vigorl_jax.runs.tiny_world import lexicon, model, sight, views
 from vigorl_jax.runs.tiny_world.exercises import Exercises
 from vigorl_jax.tasks.glyph_levels import LEVEL_1, LEVEL_2
 from vigorl_jax.tasks.glyph_scenes import Scene, Sign
@@ -20,7 +20,7 @@ def seen(overviews, closer):
 def test_an_overview_asks_for_each_name_at_the_token_of_its_middle_and_for_its_place():
     sights = seen([(SCENE, views.overview(SCENE, SETTINGS))], [])
     # Tokens are 112 pixels of the original: the second one of the first row, and the third one of the second row.
-    red, blue = sight.NAMES.index("red circle"), sight.NAMES.index("blue square")
+    red, blue = lexicon.NAMES.index("red circle"), lexicon.NAMES.index("blue square")
     assert sorted(zip(*np.nonzero(sights.present), strict=True)) == [(0, 1, red), (0, 6, blue)]
     assert (sights.columns[0, 1, red], sights.rows[0, 1, red]) == (7, 3)
     assert (sights.columns[0, 6, blue], sights.rows[0, 6, blue]) == (11, 4)
@@ -32,7 +32,7 @@ def test_a_closer_view_asks_for_letters_that_stand_in_it_whole():
     # A zoom at (52, 24) shows 154 to 266 by 42 to 154 of the original, and nothing of the blue square's middle.
     sights = seen([], [(SCENE, views.zoom(SCENE, (52, 24), SETTINGS))])
     ((_, token, name),) = zip(*np.nonzero(sights.present), strict=True)
-    assert sight.NAMES[name] == "red circle"
+    assert lexicon.NAMES[name] == "red circle"
     assert sights.letters[0, token] == 1 + "LOTXZH".index("T")
     assert (np.delete(sights.letters[0], token) == 0).all()
     assert (sights.columns == -1).all()

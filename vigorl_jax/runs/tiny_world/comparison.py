@@ -5,7 +5,7 @@ import itertools
 import pathlib
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from vigorl_jax.qwen25vl import weights
 from vigorl_jax.qwen25vl.model import Params
@@ -18,17 +18,14 @@ from vigorl_jax.runs.settings import GrpoRun
 from vigorl_jax.runs.start import train_grpo
 from vigorl_jax.runs.tiny_world import dialogues, model
 from vigorl_jax.runs.tiny_world.examination import Examiner, Result
-from vigorl_jax.runs.tiny_world.recipe import OnStep, Recipe, imitate, perceive
+from vigorl_jax.runs.tiny_world.recipe import Imitation, OnStep, Recipe, imitate, perceive
 
 SFT, GRPO = "SFT", "GRPO with zooms"
 SAME_TIME, NO_BONUS = "SFT for as long as GRPO", "GRPO with zooms, no bonus"
 VANILLA, GROUNDED, BASE = "GRPO without grounding", "GRPO with points, one turn", "answer only (SFT)"
 
-# Beside the preset: shapes that stay the same whatever is sampled, and no pages or validations on the way.
+# Beside the preset: no pages, validations or checkpoints on the way.
 RUN = {
-    "row_length": 256,
-    "micro_rows": 16,
-    "max_prompt_tokens": 40,
     "validation_datasets": (),
     "validate_every": None,
     "report_every": None,
@@ -97,32 +94,46 @@ class Comparer:
         self._examples = examples
         self._examiners: dict[Condition, Examiner] = {}
 
-    def run(self, seed: int, *, fast: bool) -> Comparison:
+    def from_nothing(self, seed: int, *, fast: bool) -> Comparison:
         """All arms of a seed, or with `fast` the main contrast alone."""
         began, recipe = time.monotonic(), self._recipe
         stage = Stages(recipe, seed, self._say)
         seen = stage.perceive()
-        taught, sft_seconds = stage.imitate(SFT, seen, Condition.MULTITURN, recipe.imitation)
-        arms, before = {}, []
-        arms[SFT], before = self._arm(taught, Condition.MULTITURN, recipe.imitation, sft_seconds)
+        taught, sft_seconds = stage.imitate(SFT, seen, Condition.MULTITURN)
+        arms = {}
+        arms[SFT], before = self._arm(taught, Condition.MULTITURN, recipe.imitation_steps, sft_seconds)
         arms[GRPO], after = self._reinforced(GRPO, taught, Condition.MULTITURN, seed)
         if not fast:
-            steps = round(recipe.imitation * arms[GRPO].seconds / sft_seconds)
-            longer, seconds = stage.imitate(
-                SAME_TIME, taught, Condition.MULTITURN, steps, first=recipe.imitation
-            )
-            arms[SAME_TIME], _ = self._arm(longer, Condition.MULTITURN, steps, seconds)
+            arms[SAME_TIME] = self._imitates_on(stage, taught, arms[GRPO].seconds / sft_seconds)
             arms[NO_BONUS], _ = self._reinforced(NO_BONUS, taught, Condition.MULTITURN, seed, bonus=False)
             arms[GROUNDED] = self._single_turn(stage, GROUNDED, seen, Condition.GROUNDED)
         arms[VANILLA] = self._single_turn(stage, VANILLA, seen, Condition.VANILLA)
         if not fast:
-            answering, seconds = stage.imitate(BASE, seen, Condition.BASE, recipe.imitation)
-            arms[BASE], _ = self._arm(answering, Condition.BASE, recipe.imitation, seconds)
+            answering, seconds = stage.imitate(BASE, seen, Condition.BASE)
+            arms[BASE], _ = self._arm(answering, Condition.BASE, recipe.imitation_steps, seconds)
         return Comparison(seed, arms, tuple(before), tuple(after), time.monotonic() - began)
+
+    def from_warm_start(self, params: Params, seed: int) -> Comparison:
+        """Reinforcement with and without zooms of a model that has imitated dialogues in both conditions."""
+        began, arms = time.monotonic(), {}
+        arms[SFT], before = self._arm(params, Condition.MULTITURN, 0, 0.0)
+        arms[GRPO], after = self._reinforced(GRPO, params, Condition.MULTITURN, seed)
+        arms[GROUNDED], _ = self._reinforced(GROUNDED, params, Condition.GROUNDED, seed, bonus=False)
+        return Comparison(seed, arms, tuple(before), tuple(after), time.monotonic() - began)
+
+    def _imitates_on(self, stage: "Stages", taught: Params, times: float) -> Arm:
+        """As much imitation again, times a factor, as there has been."""
+        recipe = self._recipe
+        further = Imitation(round(recipe.imitation_steps * times), recipe.imitation[-1].aim)
+        longer, seconds = stage.imitate(
+            SAME_TIME, taught, Condition.MULTITURN, stages=(further,), first=recipe.imitation_steps
+        )
+        arm, _ = self._arm(longer, Condition.MULTITURN, further.steps, seconds)
+        return arm
 
     def _single_turn(self, stage: "Stages", name: str, seen: Params, condition: Condition) -> Arm:
         """Imitation and reinforcement without zooms."""
-        taught, _ = stage.imitate(name, seen, condition, self._recipe.imitation)
+        taught, _ = stage.imitate(name, seen, condition)
         arm, _ = self._reinforced(name, taught, condition, stage.seed, bonus=False)
         return arm
 
@@ -134,6 +145,7 @@ class Comparer:
         first = folder / "first"
         first.mkdir(parents=True, exist_ok=True)
         model.write_files(first, self._recipe.config, params, self._recipe.images)
+        limits = dialogues.limits(condition, self._recipe.level)
         run = fields.replace(
             self._grpo,
             {
@@ -142,8 +154,10 @@ class Comparer:
                 "seed": seed,
                 "shuffle_seed": seed,
                 "condition": condition,
+                "datasets": (f"glyph_search/{self._recipe.level.name}",),
                 "diversity_bonus": bonus,
-                **dataclasses.asdict(dialogues.limits(condition)),
+                "row_length": limits.max_tokens,
+                **dataclasses.asdict(limits),
             },
         )
         train_grpo(run)
@@ -176,13 +190,21 @@ class Stages:
         return params
 
     def imitate(
-        self, name: str, params: Params, condition: Condition, steps: int, first: int = 0
+        self,
+        name: str,
+        params: Params,
+        *conditions: Condition,
+        stages: Sequence[Imitation] | None = None,
+        first: int = 0,
     ) -> tuple[Params, float]:
-        """Parameters that have imitated the teacher, and seconds without those of the first step, which compiles."""
+        """Parameters that have imitated the teacher (see `recipe.imitate`), and seconds without compilation."""
+        stages = stages or self.recipe.imitation
         return self._timed(
             f"{name}: imitation",
-            steps,
-            lambda on: imitate(self.recipe, params, condition, self.seed, on, steps=steps, first=first),
+            sum(stage.steps for stage in stages),
+            lambda on: imitate(
+                self.recipe, params, self.seed, on, stages=stages, conditions=conditions, first=first
+            ),
         )
 
     def _timed(self, name: str, steps: int, work: Callable[[OnStep], Params]) -> tuple[Params, float]:

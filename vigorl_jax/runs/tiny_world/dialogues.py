@@ -17,31 +17,42 @@ from vigorl_jax.runs.tiny_world import lexicon, views
 from vigorl_jax.tasks import glyph_teacher
 from vigorl_jax.tasks.chain import Chain
 from vigorl_jax.tasks.example import Example
-from vigorl_jax.tasks.glyph_levels import Level
+from vigorl_jax.tasks.glyph_levels import LEVEL_1, Level
 from vigorl_jax.tasks.glyph_questions import Puzzle, pose
 from vigorl_jax.tasks.glyph_search import TASK
 from vigorl_jax.tasks.glyph_teacher import Aim
 
-# One zoom for each of two signs and one for a slip; single turns have room for two points.
-_MULTITURN = Limits(max_turns=4, max_zooms=3, max_turn_tokens=40, max_tokens=240)
-_TURN_TOKENS = {Condition.GROUNDED: 64, Condition.VANILLA: 40, Condition.BASE: 8}
+# Tokens of a dialogue with one zoom, half a row of two, and of each further zoom, both with some to spare.
+_ONE_ZOOM, _ZOOM = 96, 54
+_TURN_TOKENS = {Condition.MULTITURN: 36, Condition.GROUNDED: 64, Condition.VANILLA: 40, Condition.BASE: 8}
+# Signs to be looked at, by kind of question; where it does not name them, it may be all of the scene.
+_LOOKS = {"letter": 1, "same": 2, "pair": 2}
 _NO_FILE = b"-"  # The views are made already; nobody opens the image of a dialogue that is imitated.
 
 # Whoever thinks: the scripted teacher, or what a tree search has found for the puzzle.
 Teacher = Callable[[Puzzle, np.random.Generator], Chain]
 
 
-def limits(condition: Condition) -> Limits:
-    """Room for the teacher's dialogues in a condition, and some to spare."""
+def limits(condition: Condition, level: Level = LEVEL_1) -> Limits:
+    """Room for the teacher's dialogues on a level, one slip included; the first malformed turn ends an episode.
+
+    A model that imitates knows no sentence that answers a malformed turn, and what it says then teaches nothing.
+    """
+    zooms = 0
     if condition is Condition.MULTITURN:
-        return _MULTITURN
-    turn_tokens = _TURN_TOKENS[condition]
-    return Limits(max_turns=1, max_zooms=0, max_turn_tokens=turn_tokens, max_tokens=_MULTITURN.max_tokens)
+        zooms = max(_LOOKS.get(kind, level.signs[1]) for kind in level.kinds) + 1
+    return Limits(
+        max_turns=zooms + 1,
+        max_zooms=zooms,
+        max_turn_tokens=_TURN_TOKENS[condition],
+        max_tokens=max(2 * _ONE_ZOOM, _ONE_ZOOM + _ZOOM * zooms),
+        max_malformed=0,
+    )
 
 
-def rules(condition: Condition) -> Rules:
+def rules(condition: Condition, level: Level = LEVEL_1) -> Rules:
     """How the tiny model holds episodes: short prompts, and no answer is forced."""
-    return Rules(lexicon.SYSTEMS[condition], condition, limits=limits(condition), forces_answer=False)
+    return Rules(lexicon.SYSTEMS[condition], condition, limits=limits(condition, level), forces_answer=False)
 
 
 def scripted(aim: Aim = glyph_teacher.BIASED, slips: float = 0.2) -> Teacher:
@@ -80,7 +91,7 @@ class Dialogues:
         return imitate(
             puzzle,
             chains.write_replies(chain, self.condition),
-            rules(self.condition),
+            rules(self.condition, self.level),
             self.tokenizer,
             self.settings,
         )

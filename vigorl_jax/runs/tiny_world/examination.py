@@ -5,6 +5,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
+import jax
 from immutabledict import immutabledict
 
 from vigorl_jax import rollout
@@ -18,9 +19,11 @@ from vigorl_jax.runs.policy import Desk, Policy
 from vigorl_jax.runs.tiny_world import dialogues, model
 from vigorl_jax.runs.tiny_world.recipe import Recipe
 from vigorl_jax.sampling.requests import TurnSettings
+from vigorl_jax.tasks.glyph_levels import LEVEL_1, Level
 from vigorl_jax.tasks.glyph_search import TASK, ZOOM, GlyphExamples
 
-_SLOTS, _PROMPT_TOKENS = 128, 40
+# Those of the preset of reinforcement, whose programs then serve here too.
+_SLOTS, _GROUP, _LEAST_ROWS, _PROMPT_TOKENS = 128, 8, 16, 40
 # No run learns from examples of this seed.
 _SEED = 20_000
 
@@ -55,13 +58,23 @@ class Examiner:
     """
 
     def __init__(self, recipe: Recipe, condition: Condition, count: int = 256):
-        self._plan, self._images, self._tokenizer = make_plan(condition), recipe.images, model.tokenizer()
+        self._plan, self._images = make_plan(condition, recipe.level), recipe.images
+        self._tokenizer = model.tokenizer()
         policy = Policy(recipe.config, model.first_params(recipe.config, 0), self._tokenizer, recipe.images)
-        self._desk = Desk(policy, [self._plan], prompt_tokens=_PROMPT_TOKENS, slots=min(_SLOTS, count))
+        self._desk = Desk(
+            policy,
+            [self._plan],
+            prompt_tokens=_PROMPT_TOKENS,
+            slots=min(_SLOTS, count),
+            group_size=_GROUP,
+            least_rows=_LEAST_ROWS,
+        )
         self._examples = list(GlyphExamples(recipe.level, _SEED, count))
 
     def __call__(self, params: Params) -> tuple[Result, list[Episode]]:
         """The result, and the greedy episodes, whose reward is their accuracy."""
+        # Bound to the device, wherever they come from: one set of programs serves them all.
+        params = jax.device_put(params, jax.local_devices()[0])
         greedy, sampled = (self._episodes(params, temperature) for temperature in (0.0, 1.0))
         result = Result(
             greedy=_accuracy(greedy),
@@ -80,9 +93,9 @@ class Examiner:
         return [_marked(episode) for (episode,) in groups]
 
 
-def make_plan(condition: Condition) -> Plan:
+def make_plan(condition: Condition, level: Level = LEVEL_1) -> Plan:
     """How episodes of the tiny world are rolled out."""
-    return Plan(dialogues.rules(condition), ZoomSettings(ZOOM, Edges.SNAP))
+    return Plan(dialogues.rules(condition, level), ZoomSettings(ZOOM, Edges.SNAP))
 
 
 def pointing_error(episodes: Sequence[Episode]) -> float | None:

@@ -17,7 +17,7 @@ from vigorl_jax.runs.tiny_world import lexicon, views
 from vigorl_jax.runs.tiny_world.views import Picture
 from vigorl_jax.tasks import tags
 from vigorl_jax.tasks.example import Example
-from vigorl_jax.tasks.glyph_levels import REDUCTION, Level
+from vigorl_jax.tasks.glyph_levels import LETTERS, REDUCTION, Level
 from vigorl_jax.tasks.glyph_scenes import Sign, draw_scene
 from vigorl_jax.tasks.glyph_search import TASK
 
@@ -96,11 +96,27 @@ class Exercises:
         """A closer view and its caption: "The red circle shows T." """
         return self._captioned(view, f" The {sign.name} shows {sign.letter}.")
 
+    def compare(self, rng: np.random.Generator) -> Episode:
+        """Some overview, "The red circle shows T. The blue square shows T", and ": the same letter." to be learned.
+
+        The letters cannot be seen; they are as often the same as not.
+        """
+        first, second = rng.choice(lexicon.NAMES, 2, replace=False).tolist()
+        letter, other = rng.choice(list(LETTERS), 2, replace=False).tolist()
+        shown, word = ((letter, "the same"), (other, "another"))[int(rng.integers(2))]
+        _, view = self.overviews[0]
+        said = self.tokenizer.encode_with_tool_tags(
+            f" The {first} shows {letter}. The {second} shows {shown}"
+        )
+        return self._episode([*self._image(view), *said], view, f": {word} letter.")
+
     def _captioned(self, view: View, caption: str) -> Episode:
         """An image and its caption without any turns, as models are pre-trained."""
+        return self._episode(self._image(view), view, caption)
+
+    def _image(self, view: View) -> list[int]:
         control = self.tokenizer.control
-        image = [control.vision_start, *[control.image_pad] * view.num_tokens, control.vision_end]
-        return self._episode(image, view, caption)
+        return [control.vision_start, *[control.image_pad] * view.num_tokens, control.vision_end]
 
     def _episode(self, opening: Sequence[int], view: View, text: str) -> Episode:
         example = Example("exercise", TASK.name, text, text, (_NO_FILE,))

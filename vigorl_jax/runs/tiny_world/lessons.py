@@ -17,7 +17,7 @@ from vigorl_jax.training.state import TrainState
 
 _AHEAD = 3
 # Packed episodes fill a varying number of rows; rounded up to these, one compilation serves all batches.
-_ROWS = 4
+_ROWS = 2
 
 Made = TypeVar("Made")
 

@@ -22,8 +22,8 @@ SYSTEMS = {
 }
 EXERCISE_SYSTEM = "Describe."
 POINT_AT = "Where is the"
-# Asked by nothing now: without it, the tokens of the shipped checkpoint would have other numbers.
-READ = "What is shown?"
+# What signs are called.
+NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 
 TOOL_TAGS = (tags.opening(tags.TOOL_CALL), tags.closing(tags.TOOL_CALL))
 
@@ -53,7 +53,7 @@ def phrases() -> tuple[str, ...]:
     thought_end = f" {tags.closing(tags.THINK)}\n"
     words = (*COLOURS, *SHAPES, *LETTERS, *_REFUSALS)
     found = (
-        *(f"{role}\n" for role in ROLES), *SYSTEMS.values(), EXERCISE_SYSTEM, POINT_AT, READ,
+        *(f"{role}\n" for role in ROLES), *SYSTEMS.values(), EXERCISE_SYSTEM, POINT_AT,
         think, thought_end, call_start, call_end, before, after, f"{tags.opening(tags.OBSERVATION)}\n",
         tags.opening(tags.ANSWER), f" {tags.closing(tags.ANSWER)}", tags.closing(tags.ANSWER),
         *_QUESTIONS, *_THOUGHTS, *(f" {word}" for word in words),

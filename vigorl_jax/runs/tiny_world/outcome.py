@@ -17,6 +17,8 @@ from vigorl_jax.report import curves, tables
 from vigorl_jax.report.page import write_report
 from vigorl_jax.runs.tiny_world.comparison import Arm, Comparison
 from vigorl_jax.runs.tiny_world.recipe import Recipe
+from vigorl_jax.tasks.glyph_levels import Level
+from vigorl_jax.tasks.glyph_questions import options
 
 RESULTS, CURVES, REPORT, TABLE = "results.json", "curves.png", "report.html", "table.txt"
 _HEAD = (
@@ -50,9 +52,14 @@ def write(comparisons: Sequence[Comparison], workdir: pathlib.Path, recipe: Reci
     drawn = {name: arm.curve for name, arm in first.arms.items() if arm.curve}
     curves.plot(
         drawn, workdir / CURVES, title=f"Reinforcement on {recipe.level.name}, seed {first.seed}",
-        label="accuracy of sampled episodes", chance=1 / 6,
+        label="accuracy of sampled episodes", chance=chance(recipe.level),
     )  # fmt: skip
     write_report(_before_and_after(first), workdir / REPORT, title="Before and after", settings=recipe.images)
+
+
+def chance(level: Level) -> float:
+    """Accuracy of guesses: 1/6 where letters are asked for, .231 with "same" (1/2) and "pair" (1/36) beside them."""
+    return statistics.fmean(1 / len(options(kind)) for kind in level.kinds)
 
 
 def _row(name: str, arms: Sequence[Arm]) -> list[str]:

@@ -1,6 +1,7 @@
 """How a tiny model is made from nothing: perception, then the teacher's dialogues, both by supervised learning."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from vigorl_jax.runs.tiny_world import lessons, model, sight
 from vigorl_jax.runs.tiny_world.dialogues import Dialogues, scripted
 from vigorl_jax.runs.tiny_world.exercises import Exercises
 from vigorl_jax.tasks.glyph_levels import LEVEL_1, Level
-from vigorl_jax.tasks.glyph_teacher import BIASED, Aim
+from vigorl_jax.tasks.glyph_teacher import Aim
 from vigorl_jax.training.learner import Learner, LearnerSettings
 from vigorl_jax.training.optimiser import OptimiserSettings
 
@@ -37,8 +38,20 @@ class Words:
     steps: int
     captions: int
     questions: int
-    readings: int
-    schedule: str
+    readings: int = 8
+    schedule: str = "constant"
+
+
+# A zoom at these points shows the letter 53 times in 100.
+_BIASED = Aim(shrink=0.66)
+
+
+@dataclasses.dataclass(frozen=True)
+class Imitation:
+    """Steps of dialogues of the scripted teacher, who points so."""
+
+    steps: int
+    aim: Aim = _BIASED
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,32 +63,42 @@ class Recipe:
       model: arguments of `model.config`.
       scenes: of which exercises are made.
       sight: first lessons, of the tower alone.
-      words: exercises in words, of the language model alone. Captions teach it which place a name means; questions, in
-        the form of later dialogues, that this is wanted there too.
+      words: exercises in words, one stage after the other, of the language model alone. Captions teach it which place a
+        name means; questions, in the form of later dialogues, that this is wanted there too.
       perception_rate: learning rate of Muon, and of Adam for vectors and embeddings.
-      aim: how the scripted teacher points.
-      slip_every: one of so many of its chains takes back a first look; `batch` is a multiple, so that all batches have
-        one shape.
-      imitation: steps of `batch` dialogues, of the language model alone.
-      imitation_rate: learning rate as above; it falls to 0.
+      imitation: stages of imitation one after the other, of the language model alone.
+      conditions: in which the teacher's dialogues are held, by turns.
+      batch: dialogues of a step.
+      comparisons: of two letters, in a step of dialogues; where questions want them, dialogues alone teach them slowly.
+      slip_every: one of so many of the teacher's chains takes back a first look; `batch` is a multiple, so that all
+        batches of the first level have one shape.
+      imitation_rate: learning rate as above; it falls to 0 in each stage.
+      row_length: tokens of a row of dialogues; two with one zoom fill it by default.
     """
 
     level: Level = LEVEL_1
     model: Mapping[str, int] = dataclasses.field(default_factory=dict)
     scenes: int = 1024
-    sight: Sight = Sight(100)
-    words: tuple[Words, ...] = (Words(300, 64, 0, 8, "constant"), Words(120, 24, 40, 8, "linear"))
+    sight: Sight = Sight(200)
+    words: tuple[Words, ...] = (Words(220, 64, 0), Words(120, 24, 24, schedule="linear"))
     perception_rate: float = 1e-3
-    aim: Aim = BIASED
+    imitation: tuple[Imitation, ...] = (Imitation(600),)
+    conditions: tuple[Condition, ...] = (Condition.MULTITURN,)
+    batch: int = 18
+    comparisons: int = 0
     slip_every: int = 18
-    imitation: int = 700
-    batch: int = 36
     imitation_rate: float = 2e-3
+    row_length: int = 188
 
     @property
     def perception(self) -> int:
         """Steps before the first dialogue."""
         return self.sight.steps + sum(words.steps for words in self.words)
+
+    @property
+    def imitation_steps(self) -> int:
+        """Steps of dialogues."""
+        return sum(stage.steps for stage in self.imitation)
 
     @property
     def config(self) -> Config:
@@ -88,8 +111,8 @@ class Recipe:
         return model.image_settings(self.level)
 
 
-# Tokens of a row: four captions, and two dialogues with one zoom.
-_EXERCISE_ROW, _DIALOGUE_ROW = 128, 188
+# Tokens of a row: three captions.
+_EXERCISE_ROW = 96
 
 
 def perceive(recipe: Recipe, seed: int, on_step: OnStep) -> Params:
@@ -99,14 +122,10 @@ def perceive(recipe: Recipe, seed: int, on_step: OnStep) -> Params:
     done = recipe.sight.steps
     for words in recipe.words:
         rng = np.random.default_rng((seed, done))
-        params = _learn_words(recipe, words, exercises, params, rng, _behind(done, on_step))
+        report = functools.partial(_behind, done, on_step)
+        params = _learn_words(recipe, words, exercises, params, rng, report)
         done += words.steps
     return params
-
-
-def _behind(done: int, on_step: OnStep) -> OnStep:
-    """`on_step` for the steps of a stage that come behind so many of the stages before it."""
-    return lambda step, metrics: on_step(done + step, metrics)
 
 
 def _learn_to_see(recipe: Recipe, exercises: Exercises, seed: int, on_step: OnStep) -> Params:
@@ -149,24 +168,63 @@ def _learn_words(
 def imitate(
     recipe: Recipe,
     params: Params,
-    condition: Condition,
     seed: int,
     on_step: OnStep,
     *,
-    steps: int,
+    stages: Sequence[Imitation] | None = None,
+    conditions: Sequence[Condition] | None = None,
     first: int = 0,
 ) -> Params:
-    """Parameters taught the scripted teacher's dialogues, from dialogue number first * batch on."""
-    teachers = [scripted(recipe.aim, slips=float(place == 0)) for place in range(recipe.slip_every)]
-    dialogues = Dialogues(recipe.level, seed, condition, teachers, model.tokenizer(), recipe.images)
-    learner = _learner(recipe, _muon(recipe.imitation_rate, steps, "linear"))
+    """Parameters taught the scripted teacher's dialogues.
+
+    Args:
+      recipe: of the model, and of the teacher where the arguments do not say otherwise.
+      params: not changed.
+      seed: of the puzzles and of what the teacher does by chance.
+      on_step: called after each step.
+      stages, conditions: instead of those of the recipe.
+      first: steps of dialogues that have been learned already.
+    """
+    stages, done = recipe.imitation if stages is None else stages, 0
+    for stage in stages:
+        params = _imitate_stage(
+            recipe, stage, params, seed, functools.partial(_behind, done, on_step),
+            conditions or recipe.conditions, first + done,
+        )  # fmt: skip
+        done += stage.steps
+    return params
+
+
+def _behind(done: int, on_step: OnStep, step: int, metrics: Mapping[str, float]) -> None:
+    """`on_step` of a stage that comes behind so many steps of the stages before it."""
+    on_step(done + step, metrics)
+
+
+def _imitate_stage(
+    recipe: Recipe,
+    stage: Imitation,
+    params: Params,
+    seed: int,
+    on_step: OnStep,
+    conditions: Sequence[Condition],
+    first: int,
+) -> Params:
+    teachers = [scripted(stage.aim, slips=float(place == 0)) for place in range(recipe.slip_every)]
+    dialogues = [
+        Dialogues(recipe.level, seed, condition, teachers, model.tokenizer(), recipe.images)
+        for condition in conditions
+    ]
+    exercises = Exercises.draw(recipe.level, seed, 1, model.tokenizer(), recipe.images)
+    rng = np.random.default_rng((seed, first))
+    learner = _learner(recipe, _muon(recipe.imitation_rate, stage.steps, "linear"))
 
     def make(step: int) -> Sequence[Episode]:
         start = (first + step) * recipe.batch
-        return [dialogues[index] for index in range(start, start + recipe.batch)]
+        held = [dialogues[index % len(dialogues)][index] for index in range(start, start + recipe.batch)]
+        return [*held, *(exercises.compare(rng) for _ in range(recipe.comparisons))]
 
     state = lessons.teach(
-        learner, learner.init(params), make, recipe.images, steps=steps, row_length=_DIALOGUE_ROW,
+        learner, learner.init(params), make, recipe.images, steps=stage.steps, row_length=recipe.row_length,
         on_step=on_step,
     )  # fmt: skip
     return learner.params(state)

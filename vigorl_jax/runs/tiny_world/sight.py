@@ -23,7 +23,7 @@ from vigorl_jax.qwen25vl.model import Params, bind
 from vigorl_jax.qwen25vl.patch_layout import patch_layout
 from vigorl_jax.qwen25vl.vision import PatchBatch
 from vigorl_jax.reasoning.zoom import View
-from vigorl_jax.runs.tiny_world import model
+from vigorl_jax.runs.tiny_world import lexicon, model
 from vigorl_jax.runs.tiny_world.lessons import made_ahead
 from vigorl_jax.runs.tiny_world.views import Picture
 from vigorl_jax.tasks import glyph_drawing
@@ -31,13 +31,12 @@ from vigorl_jax.tasks.glyph_levels import COLOURS, LETTERS, SHAPES, TOKEN, Level
 from vigorl_jax.tasks.glyph_scenes import Sign
 from vigorl_jax.training.optimiser import OptimiserSettings, optimiser
 
-NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
 # Tokens without a sign are easy and many: together they weigh as much as a few signs.
 _ABSENT, _NO_LETTER, _PLACE = 0.1, 0.2, 0.5
 _NOT_ASKED = -1
 # The words of names, and which of them each name is made of  # [S, W]
 WORDS = (*COLOURS, *SHAPES)
-_SAID = np.array([[word in name.split() for word in WORDS] for name in NAMES])
+_SAID = np.array([[word in name.split() for word in WORDS] for name in lexicon.NAMES])
 
 
 @functools.cache
@@ -77,13 +76,13 @@ def look(
     layout = patch_layout([part.grids[0] for part in patches], config.vision)
     packed = normalise(pack_patches(patches, length=layout.source.size), settings)
     shape = (len(pictures), pictures[0][1].num_tokens)
-    present = np.zeros((*shape, len(NAMES)), np.bool_)
-    columns = np.full((*shape, len(NAMES)), _NOT_ASKED, np.int32)
+    present = np.zeros((*shape, len(lexicon.NAMES)), np.bool_)
+    columns = np.full((*shape, len(lexicon.NAMES)), _NOT_ASKED, np.int32)
     rows, letters = columns.copy(), np.full(shape, _NOT_ASKED, np.int32)
     letters[len(overviews) :] = 0
     for number, (scene, view) in enumerate(pictures):
         for sign in scene.signs:
-            token, name = _token(sign, view), NAMES.index(sign.name)
+            token, name = _token(sign, view), lexicon.NAMES.index(sign.name)
             if token is None:
                 continue
             present[number, token, name] = True
@@ -152,9 +151,9 @@ def _linear_maps(config: Config, columns: int, rows: int) -> Params:
     """What is thrown away, with equal odds for everything at first."""
     width = config.vision.out_width
     sizes = {
-        "names": len(NAMES),
-        "columns": len(NAMES) * columns,
-        "rows": len(NAMES) * rows,
+        "names": len(lexicon.NAMES),
+        "columns": len(lexicon.NAMES) * columns,
+        "rows": len(lexicon.NAMES) * rows,
         "letters": 1 + len(LETTERS),
     }
     return {
