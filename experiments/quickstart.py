@@ -1,10 +1,10 @@
 """From nothing to a model that looks where it must, on a laptop's CPU: the paper's claim with its controls.
 
   python -m experiments.quickstart            # everything
-  python -m experiments.quickstart --fast     # the main contrast alone: 11 minutes on two cores
+  python -m experiments.quickstart --fast     # the main contrast alone: 8 minutes on two cores
 
 A tiny Qwen2.5-VL learns to see, imitates a scripted teacher who points with a bias, and learns by GRPO to zoom where
-the answer is. Shows a table; writes results.json, curves.png and report.html (episodes before and after, for a
+the answer is; the second level, with more and look-alike signs, begins with the model that comes with the package. Shows a table; writes results.json, curves.png and report.html (episodes before and after, for a
 browser) to the work directory.
 """
 
