@@ -4,8 +4,9 @@
   python -m experiments.quickstart --fast     # the main contrast alone: 8 minutes on two cores
 
 A tiny Qwen2.5-VL learns to see, imitates a scripted teacher who points with a bias, and learns by GRPO to zoom where
-the answer is; the second level, with more and look-alike signs, begins with the model that comes with the package. Shows a table; writes results.json, curves.png and report.html (episodes before and after, for a
-browser) to the work directory.
+the answer is; the second level, with more and look-alike signs, begins with the model that comes with the package.
+Shows a table; writes results.json, curves.png and report.html (episodes before and after, for a browser) to the work
+directory.
 """
 
 import pathlib
