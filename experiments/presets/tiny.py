@@ -6,6 +6,7 @@ from experiments.presets.preset import TINY, Preset, Values, cite, make
 from vigorl_jax.reasoning.prompts import Condition
 from vigorl_jax.runs.settings import GrpoRun, SftRun
 from vigorl_jax.runs.tiny_world import dialogues
+from vigorl_jax.runs.tiny_world.examination import GROUP_SIZE, LEAST_ROWS, PROMPT_TOKENS, SLOTS
 from vigorl_jax.tasks.glyph_levels import LEVEL_1
 from vigorl_jax.tasks.glyph_search import ZOOM
 
@@ -17,14 +18,14 @@ _EPISODES: Values = {
     **cite(_STUDY, max_pixels=LEVEL_1.overview[0] * LEVEL_1.overview[1]),
     **cite(_STUDY, zoom_offset=ZOOM.offset, zoom_side=ZOOM.side, zoom_dot=ZOOM.dot, zoom_edges="snap"),
     **cite("tiny world: temperature 1, as in training", validation_temperature=1.0),
-    **cite("the vocabulary of the tiny model", prompt="tiny", max_prompt_tokens=40),
+    **cite("the vocabulary of the tiny model", prompt="tiny", max_prompt_tokens=PROMPT_TOKENS),
     **cite("tiny world: answers are not forced", forces_answer=False),
-    **cite("tiny world: everything is trained, in float32", frozen="nothing", compute_dtype="float32"),
+    **cite("tiny world: in float32", compute_dtype="float32"),
     **cite("a small model on one device", mesh="data=-1", remat="none"),
 }
 _GRPO: Values = {
     **_EPISODES,
-    **cite(_STUDY, examples_per_step=16, group_size=8, temperature=1.0, b2=0.95),
+    **cite(_STUDY, examples_per_step=16, group_size=GROUP_SIZE, temperature=1.0, b2=0.95),
     **cite(_RATE, learning_rate=8e-4, schedule="linear"),
     **cite("the tower of the warm start knows enough; trained at this rate, it forgets", frozen="vision"),
     **cite(_STUDY, warmup_steps=5, clip_low=0.2, clip_high=0.2, clip_dual=None, kl_coefficient=0.0),
@@ -32,13 +33,13 @@ _GRPO: Values = {
     **cite("no KL, no reference", reference="none"),
     **cite("tiny world: 0.6 accuracy + 0.4 format", reward_preset="gated", diversity_bonus=False),
     **cite("Adam's step of tokens that never come up is all noise with 1e-8", adam_eps=1e-5),
-    **cite("all episodes at once; calls are short, programs are not", slots=128, least_rows=16),
+    **cite("all episodes at once; calls are short, programs are not", slots=SLOTS, least_rows=LEAST_ROWS),
     **cite("so small, a micro-batch stays near the processor", micro_rows=8),
     **cite("often enough to watch", checkpoint_every=20, validate_every=20, report_every=20),
 }
 _SFT: Values = {
     **_EPISODES,
-    **cite(_STUDY, learning_rate=1e-3, batch_size=32, num_steps=300, weight_decay=0.0),
+    **cite(_STUDY, learning_rate=1e-3, batch_size=32, num_steps=300, weight_decay=0.0, frozen="nothing"),
     **cite(
         "all dialogues at once: two in a row, so that one compiled update serves every step",
         row_length=256,

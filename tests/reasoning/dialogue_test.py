@@ -210,7 +210,14 @@ def test_a_prompt_that_leaves_no_room_is_refused_with_its_numbers(opened):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("max_turns", 0), ("max_zooms", -1), ("max_turn_tokens", 1.5), ("max_tokens", True)]
+    ("name", "value"),
+    [
+        ("max_turns", 0),
+        ("max_zooms", -1),
+        ("max_turn_tokens", 1.5),
+        ("max_tokens", True),
+        ("max_malformed", -1),
+    ],
 )
 def test_limits_without_sense_are_refused(name, value):
     with pytest.raises(ValueError, match=f"Limits.{name} must be a whole number of at least"):

@@ -42,7 +42,7 @@ class Limits:
         """Refuses limits under which nothing can be sampled."""
         for field in dataclasses.fields(self):
             value, least = getattr(self, field.name), int(field.name not in ("max_zooms", "max_malformed"))
-            if value is None and field.name == "max_malformed":
+            if field.name == "max_malformed" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(
@@ -215,11 +215,11 @@ class Dialogue:
             return Status.ANSWERED
         is_last = self._num_turns >= self._rules.limits.turns
         if isinstance(action, Malformed):
-            return Status.MALFORMED if is_last or self._prefill or self._is_beyond_help() else None
+            return Status.MALFORMED if is_last or self._prefill or self._has_too_many_malformed() else None
         is_spent = len(self._crops) >= self._rules.limits.max_zooms
         return Status.OUT_OF_TURNS if is_last or is_spent or self._prefill else None
 
-    def _is_beyond_help(self) -> bool:
+    def _has_too_many_malformed(self) -> bool:
         most = self._rules.limits.max_malformed
         malformed = sum(isinstance(segment.action, Malformed) for segment in self.segments)
         return most is not None and malformed > most

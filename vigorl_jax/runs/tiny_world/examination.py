@@ -22,8 +22,8 @@ from vigorl_jax.sampling.requests import TurnSettings
 from vigorl_jax.tasks.glyph_levels import LEVEL_1, Level
 from vigorl_jax.tasks.glyph_search import TASK, ZOOM, GlyphExamples
 
-# Those of the preset of reinforcement, whose programs then serve here too.
-_SLOTS, _GROUP, _LEAST_ROWS, _PROMPT_TOKENS = 128, 8, 16, 40
+# How the tiny model is sampled, in reinforcement too: examinations then run the programs compiled for it.
+SLOTS, GROUP_SIZE, LEAST_ROWS, PROMPT_TOKENS = 128, 8, 16, 40
 # No run learns from examples of this seed.
 _SEED = 20_000
 
@@ -64,10 +64,10 @@ class Examiner:
         self._desk = Desk(
             policy,
             [self._plan],
-            prompt_tokens=_PROMPT_TOKENS,
-            slots=min(_SLOTS, count),
-            group_size=_GROUP,
-            least_rows=_LEAST_ROWS,
+            prompt_tokens=PROMPT_TOKENS,
+            slots=min(SLOTS, count),
+            group_size=GROUP_SIZE,
+            least_rows=LEAST_ROWS,
         )
         self._examples = list(GlyphExamples(recipe.level, _SEED, count))
 

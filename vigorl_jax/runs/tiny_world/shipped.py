@@ -14,8 +14,8 @@ from vigorl_jax.tasks.glyph_teacher import Aim
 
 _M, _G = Condition.MULTITURN, Condition.GROUNDED
 
-# Signs anywhere, with others of the same colour: more to tell apart, and which sign a name means takes ten times as
-# many captions. Whom the model is to imitate points rightly until it can follow, and with a bias at the end.
+# Signs anywhere, with others of the same colour: there is more to tell apart, and it takes eight times as many captions
+# to learn which sign a name means. The teacher points rightly until the model can follow, and with a bias at the end.
 RECIPE = Recipe(
     level=LEVEL_2,
     model=immutabledict(layers=4, vision_depth=3),
