@@ -28,7 +28,7 @@ _WORKDIR = flags.DEFINE_string("workdir", "quickstart", "Folder for models, logs
 _SEED = flags.DEFINE_integer("seed", 0, "Of weights, scenes and draws.", lower_bound=0)
 _SEEDS = flags.DEFINE_integer("seeds", 1, "So many seeds from --seed on, and their means.", lower_bound=1)
 _FAST = flags.DEFINE_bool("fast", False, "The main contrast alone: SFT, GRPO with zooms, GRPO without.")
-_STEPS = flags.DEFINE_integer("grpo_steps", 100, "Steps of reinforcement.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("grpo_steps", 60, "Steps of reinforcement.", lower_bound=1)
 _EXAMPLES = flags.DEFINE_integer("examples", 256, "Of each examination.", lower_bound=1)
 
 

@@ -224,7 +224,7 @@ def test_validation_never_sees_the_examples_of_training():
             assert parts in (("train", "val"), ("train[500:]", "train[:500]"))
 
 
-def test_the_tiny_run_is_that_of_the_study_but_for_the_rate_and_the_frozen_tower():
+def test_the_tiny_run_is_that_of_the_study_but_for_its_optimizer_and_the_frozen_tower():
     found = fields.values(catalog.GRPO["glyph_search_tiny"].settings)
     study = {
         "datasets": ("glyph_search/level_1",),
@@ -235,7 +235,10 @@ def test_the_tiny_run_is_that_of_the_study_but_for_the_rate_and_the_frozen_tower
         "zoom_edges": "snap",
         "examples_per_step": 16,
         "group_size": 8,
-        "learning_rate": 8e-4,
+        "optimiser": "muon",
+        "learning_rate": 2e-3,
+        "muon_rms": 0.12,
+        "muon_momentum": 0.8,
         "schedule": "linear",
         "b2": 0.95,
         "warmup_steps": 5,
@@ -243,7 +246,8 @@ def test_the_tiny_run_is_that_of_the_study_but_for_the_rate_and_the_frozen_tower
         "clip_high": 0.2,
         "clip_dual": None,
         "kl_coefficient": 0.0,
-        "updates_per_step": 1,
+        "updates_per_step": 2,
+        "drops_zero": True,
         "frozen": "vision",
     }
     assert {name: found[name] for name in study} == study

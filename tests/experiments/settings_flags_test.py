@@ -7,6 +7,7 @@ from experiments import settings_flags
 from experiments.presets import catalog
 from vigorl_jax.runs import fields
 from vigorl_jax.runs.settings import GrpoRun, SftRun
+from vigorl_jax.training import optimiser
 
 # What values without a list of choices or a number can be changed to.
 OTHER_TEXT = {
@@ -20,7 +21,6 @@ OTHER_TEXT = {
     "validation_datasets": "vstar",
     "weights": "2.5",
     "prompt": "own",
-    "optimiser": "muon",
     "decayed": "matrices",
     "frozen": "tower",
     "weights_dtype": "bfloat16",
@@ -78,7 +78,7 @@ def _other(leaf, value):
     """Another valid value of a leaf, as text for its flag."""
     if leaf.name in OTHER_CHOICE:
         return OTHER_CHOICE[leaf.name]
-    choices = fields.choices(leaf.kind)
+    choices = optimiser.KINDS if leaf.name == "optimiser" else fields.choices(leaf.kind)
     if choices:
         return str(next(choice for choice in choices if choice != value))
     if leaf.name in OTHER_TEXT:

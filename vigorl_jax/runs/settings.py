@@ -30,7 +30,7 @@ from vigorl_jax.training.lora import LoraSettings
 
 # What a run works out itself stands here with values that are never used.
 _LOOP = LoopSettings(workdir="-", num_steps=1)
-_LEARNER_DERIVED = ("schedule", "total_steps", "objective", "aggregate", "lora", "temperature")
+_LEARNER_DERIVED = ("schedule", "total_steps", "objective", "aggregate", "lora", "temperature", "accumulates")
 # Names that say enough on their own, as flags.
 _LEARNER_NAMES = {
     "kind": "optimiser",
@@ -176,8 +176,12 @@ class GrpoRun(Run):
     def learner_for(self, num_steps: int) -> LearnerSettings:
         """The learner of a run of so many steps, each of `updates_per_step` x `epochs_per_step` updates."""
         num_updates = num_steps * self.updates_per_step * self.epochs_per_step
-        objective = self.objective.objective(self.most_sampled_tokens)
-        return self._learner(num_updates, objective=objective, temperature=self.sampling.temperature)
+        return self._learner(
+            num_updates,
+            objective=self.objective.objective(self.most_sampled_tokens),
+            temperature=self.sampling.temperature,
+            accumulates=self.advantages.drops_zero,
+        )
 
     @property
     def most_sampled_tokens(self) -> int:

@@ -41,7 +41,7 @@ class Learner:
     """Jitted updates and scores of one model.
 
     One compilation serves all batches of a shape; the tower's part is compiled once for each bucket of images. An
-    update of one micro-batch is a single jitted call.
+    update of one micro-batch is a single jitted call, unless the settings say otherwise.
     """
 
     def __init__(
@@ -173,7 +173,7 @@ class Learner:
             (self.placement.put_batch(batch), self._item(old, i), self._item(reference, i))
             for i, batch in enumerate(batches)
         ]
-        if len(parts) == 1:
+        if len(parts) == 1 and not self.settings.accumulates:
             learned, metrics = self._step(learned, frozen, images, *parts[0])
         else:
             learned, metrics = self._accumulated_step(learned, frozen, images, parts)

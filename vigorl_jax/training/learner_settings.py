@@ -42,6 +42,8 @@ class LearnerSettings:
       compute_dtype: of everything between parameters and logits; "bfloat16" leaves the optimizer in float32.
       remat: what the backward pass computes anew, a name of REMAT.
       temperature: of sampling, which divides the logits in every pass.
+      accumulates: whether a single micro-batch takes the programs of several: where their number varies, two programs
+        then do for all of a run.
     """
 
     optimiser: OptimiserSettings = dataclasses.field(default_factory=OptimiserSettings)
@@ -53,6 +55,7 @@ class LearnerSettings:
     compute_dtype: str = "float32"
     remat: str = "none"
     temperature: float = 1.0
+    accumulates: bool = False
 
     def __post_init__(self) -> None:
         """Refuses names that are not known, and settings that contradict each other."""

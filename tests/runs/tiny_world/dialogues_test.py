@@ -55,7 +55,7 @@ def test_a_slip_is_taken_back_with_a_second_zoom():
 
 
 @pytest.mark.parametrize(
-    ("level", "zooms", "longest"), [(LEVEL_1, 2, 204), (LEVEL_2, 3, 258), (LEVEL_3, 10, 636)]
+    ("level", "zooms", "longest"), [(LEVEL_1, 2, 152), (LEVEL_2, 3, 208), (LEVEL_3, 10, 600)]
 )
 def test_a_level_has_room_for_its_looks_and_one_more(level, zooms, longest):
     limits = dialogues.limits(Condition.MULTITURN, level)

@@ -156,7 +156,7 @@ class Comparer:
                 "condition": condition,
                 "datasets": (f"glyph_search/{self._recipe.level.name}",),
                 "diversity_bonus": bonus,
-                "row_length": limits.max_tokens,
+                "row_length": dialogues.row_length(limits),
                 **dataclasses.asdict(limits),
             },
         )

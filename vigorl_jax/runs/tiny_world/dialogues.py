@@ -22,8 +22,10 @@ from vigorl_jax.tasks.glyph_questions import Puzzle, pose
 from vigorl_jax.tasks.glyph_search import TASK
 from vigorl_jax.tasks.glyph_teacher import Aim
 
-# Tokens of a dialogue with one zoom, half a row of two, and of each further zoom, both with some to spare.
-_ONE_ZOOM, _ZOOM = 96, 54
+# Tokens of a dialogue with one zoom, and of each further zoom, both with some to spare.
+_ONE_ZOOM, _ZOOM = 96, 56
+# Of a row of the learner: two dialogues of one zoom, or the longest.
+_ROW = 2 * _ONE_ZOOM
 _TURN_TOKENS = {Condition.MULTITURN: 36, Condition.GROUNDED: 64, Condition.VANILLA: 40, Condition.BASE: 8}
 # Signs to be looked at, by kind of question; where it does not name them, it may be all of the scene.
 _LOOKS = {"letter": 1, "same": 2, "pair": 2}
@@ -45,9 +47,14 @@ def limits(condition: Condition, level: Level = LEVEL_1) -> Limits:
         max_turns=zooms + 1,
         max_zooms=zooms,
         max_turn_tokens=_TURN_TOKENS[condition],
-        max_tokens=max(2 * _ONE_ZOOM, _ONE_ZOOM + _ZOOM * zooms),
+        max_tokens=_ONE_ZOOM + _ZOOM * max(1, zooms - 1),
         max_malformed=0,
     )
+
+
+def row_length(held: Limits) -> int:
+    """Tokens of the rows into which dialogues are packed for the learner."""
+    return max(_ROW, held.max_tokens)
 
 
 def rules(condition: Condition, level: Level = LEVEL_1) -> Rules:

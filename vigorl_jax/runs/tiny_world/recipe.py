@@ -69,6 +69,8 @@ class Recipe:
       perception_rate: learning rate of Muon, and of Adam for vectors and embeddings.
       imitation: stages of imitation one after the other, of the language model alone.
       conditions: in which the teacher's dialogues are held, by turns.
+      dialogues: so many different ones, learned from again and again with their images encoded once; None for ever new
+        ones.
       batch: dialogues of a step.
       comparisons: of two letters, in a step of dialogues; where questions want them, dialogues alone teach them slowly.
       slip_every: one of so many of the teacher's chains takes back a first look; `batch` is a multiple, so that all
@@ -85,6 +87,7 @@ class Recipe:
     perception_rate: float = 1e-3
     imitation: tuple[Imitation, ...] = (Imitation(600),)
     conditions: tuple[Condition, ...] = (Condition.MULTITURN,)
+    dialogues: int | None = 2160
     batch: int = 18
     comparisons: int = 0
     slip_every: int = 18
@@ -210,25 +213,48 @@ def _imitate_stage(
     conditions: Sequence[Condition],
     first: int,
 ) -> Params:
-    teachers = [scripted(stage.aim, slips=float(place == 0)) for place in range(recipe.slip_every)]
-    dialogues = [
-        Dialogues(recipe.level, seed, condition, teachers, model.tokenizer(), recipe.images)
-        for condition in conditions
-    ]
+    learner = _learner(recipe, _muon(recipe.imitation_rate, stage.steps, "linear"))
+    state = learner.init(params)
+    ask = _dialogues(recipe, stage, seed, conditions)
     exercises = Exercises.draw(recipe.level, seed, 1, model.tokenizer(), recipe.images)
     rng = np.random.default_rng((seed, first))
-    learner = _learner(recipe, _muon(recipe.imitation_rate, stage.steps, "linear"))
+    album = None
+    if recipe.dialogues is not None:
+        held = [ask(number) for number in range(recipe.dialogues)]
+        ask = held.__getitem__
+        album = lessons.Album.of([*held, *exercises.all_views()], learner, state, recipe.images)
 
     def make(step: int) -> Sequence[Episode]:
-        start = (first + step) * recipe.batch
-        held = [dialogues[index % len(dialogues)][index] for index in range(start, start + recipe.batch)]
-        return [*held, *(exercises.compare(rng) for _ in range(recipe.comparisons))]
+        numbers = _numbers(recipe, seed, first + step)
+        return [*map(ask, numbers), *(exercises.compare(rng) for _ in range(recipe.comparisons))]
 
     state = lessons.teach(
-        learner, learner.init(params), make, recipe.images, steps=stage.steps, row_length=recipe.row_length,
+        learner, state, make, recipe.images, steps=stage.steps, row_length=recipe.row_length, album=album,
         on_step=on_step,
     )  # fmt: skip
     return learner.params(state)
+
+
+def _dialogues(
+    recipe: Recipe, stage: Imitation, seed: int, conditions: Sequence[Condition]
+) -> Callable[[int], Episode]:
+    """Dialogue number n of the teacher, in the conditions by turns."""
+    teachers = [scripted(stage.aim, slips=float(place == 0)) for place in range(recipe.slip_every)]
+    kinds = [
+        Dialogues(recipe.level, seed, condition, teachers, model.tokenizer(), recipe.images)
+        for condition in conditions
+    ]
+    return lambda number: kinds[number % len(kinds)][number]
+
+
+def _numbers(recipe: Recipe, seed: int, step: int) -> Sequence[int]:
+    """Of the dialogues of a step: all of them once, then all in another order; each keeps its place in a batch."""
+    if recipe.dialogues is None:
+        return range(step * recipe.batch, (step + 1) * recipe.batch)
+    batches = recipe.dialogues // recipe.batch
+    again, step = divmod(step, batches)
+    numbers = np.arange(recipe.dialogues).reshape(batches, recipe.batch)
+    return np.random.default_rng((seed, again)).permuted(numbers, axis=0)[step].tolist()
 
 
 def _muon(rate: float, steps: int, schedule: str) -> OptimiserSettings:

@@ -23,6 +23,7 @@ RECIPE = Recipe(
     sight=Sight(300),
     words=(Words(1800, 64, 0), Words(600, 24, 24, schedule="linear")),
     imitation=(Imitation(3600, Aim(shrink=1, spread=0)), Imitation(500, Aim(shrink=0.65, spread=4))),
+    dialogues=None,
     comparisons=8,
     conditions=(_M, _M, _M, _G, _M, _M, _M, _M, _G),
     row_length=256,
