@@ -1,8 +1,5 @@
 """How the suites time: two sides in turn, medians, and the machine's own peak beside them."""
 
-import importlib.metadata
-import os
-import platform
 import resource
 import statistics
 import time
@@ -11,6 +8,8 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+
+from vigorl_jax.report.machine import describe
 
 Result = TypeVar("Result")
 
@@ -76,21 +75,5 @@ def peak_memory_gib() -> float:
 
 
 def machine() -> dict[str, str | int]:
-    """What a reader needs to place the figures: processor, cores, device and the versions of the libraries."""
-    versions = {
-        name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy", "transformers", "torch")
-    }
-    return {
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "device": jax.devices()[0].device_kind,
-        "python": platform.python_version(),
-        **versions,
-    }
-
-
-def _processor() -> str:
-    with open("/proc/cpuinfo", encoding="utf-8") as lines:
-        return next(
-            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown"
-        )
+    """What a reader needs to place the figures, with the versions of the peers."""
+    return describe("transformers", "torch")

@@ -13,7 +13,7 @@ from vigorl_jax.testing.compilations import compilations
 from vigorl_jax.testing.models import random_params
 from vigorl_jax.testing.sampling import IMAGE_SETTINGS
 from vigorl_jax.training.advantages import group_normalised, rate
-from vigorl_jax.training.batch import collate, pack
+from vigorl_jax.training.batch import batch_shape, collate, pack
 from vigorl_jax.training.image_table import ImageTable
 from vigorl_jax.training.learner import Learner
 from vigorl_jax.training.learner_settings import LearnerSettings
@@ -194,6 +194,21 @@ def test_the_first_micro_batch_runs_the_program_of_the_others(
     ours = learner()
     ours.update(ours.init(params), collate(episodes, images, shallow_config, count=2), patches)
     assert ours._accumulate._cache_size() == 1
+
+
+def test_where_their_number_varies_one_micro_batch_runs_the_programs_of_several(
+    learner, episodes, images, patches, params, shallow_config
+):
+    ours, other = learner(accumulates=True), learner()
+    half = functools.partial(collate, images=images, config=shallow_config, shape=batch_shape(episodes))
+    ours.update(ours.init(params), half(episodes, count=2), patches)
+    state = ours.init(params)
+    with compilations() as seconds:
+        state, metrics = ours.update(state, half(episodes[:3]), patches)
+    assert not seconds
+    expected, expected_metrics = other.update(other.init(params), half(episodes[:3]), patches)
+    assert difference(ours.params(state), other.params(expected), params) < 1e-6
+    assert metrics == pytest.approx(expected_metrics, rel=1e-5, abs=1e-6)
 
 
 def test_a_restored_state_meets_the_programs_of_the_one_that_was_saved(

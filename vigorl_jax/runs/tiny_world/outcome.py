@@ -4,16 +4,14 @@ import dataclasses
 import datetime
 import json
 import math
-import os
 import pathlib
-import platform
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from vigorl_jax.evaluation.statistics import Estimate
 from vigorl_jax.reasoning.episode import Episode
-from vigorl_jax.report import curves, tables
+from vigorl_jax.report import curves, machine, tables
 from vigorl_jax.report.page import write_report
 from vigorl_jax.runs.tiny_world.comparison import Arm, Comparison
 from vigorl_jax.runs.tiny_world.recipe import Recipe
@@ -116,11 +114,7 @@ def _before_and_after(comparison: Comparison) -> list[Episode]:
 def _record(comparisons: Sequence[Comparison]) -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "system": platform.platform(),
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-        },
+        "machine": machine.describe(),
         "seeds": [
             {
                 "seed": one.seed,
