@@ -1,7 +1,7 @@
 """From nothing to a model that looks where it must, on a laptop's CPU: the paper's claim with its controls.
 
   python -m experiments.quickstart            # everything
-  python -m experiments.quickstart --fast     # the main contrast alone: 8 minutes on two cores
+  python -m experiments.quickstart --fast     # the main contrast alone: 7 to 10 minutes on two cores
 
 A tiny Qwen2.5-VL learns to see, imitates a scripted teacher who points with a bias, and learns by GRPO to zoom where
 the answer is; the second level, with more and look-alike signs, begins with the model that comes with the package.

@@ -69,8 +69,8 @@ class Recipe:
       perception_rate: learning rate of Muon, and of Adam for vectors and embeddings.
       imitation: stages of imitation one after the other, of the language model alone.
       conditions: in which the teacher's dialogues are held, by turns.
-      dialogues: so many different ones, learned from again and again with their images encoded once; None for ever new
-        ones.
+      dialogues: so many different ones, a multiple of `batch`, learned from again and again with their images encoded
+        once; None for ever new ones.
       batch: dialogues of a step.
       comparisons: of two letters, in a step of dialogues; where questions want them, dialogues alone teach them slowly.
       slip_every: one of so many of the teacher's chains takes back a first look; `batch` is a multiple, so that all
