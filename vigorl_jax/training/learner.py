@@ -41,7 +41,7 @@ class Learner:
     """Jitted updates and scores of one model.
 
     One compilation serves all batches of a shape; the tower's part is compiled once for each bucket of images. An
-    update of one micro-batch is a single jitted call, unless the settings say otherwise.
+    update of one micro-batch is a single jitted call, unless the settings accumulate.
     """
 
     def __init__(

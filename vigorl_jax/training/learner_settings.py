@@ -42,8 +42,8 @@ class LearnerSettings:
       compute_dtype: of everything between parameters and logits; "bfloat16" leaves the optimizer in float32.
       remat: what the backward pass computes anew, a name of REMAT.
       temperature: of sampling, which divides the logits in every pass.
-      accumulates: whether a single micro-batch takes the programs of several: where their number varies, two programs
-        then do for all of a run.
+      accumulates: whether a single micro-batch takes the programs of several: where their number varies, none is then
+        compiled for it.
     """
 
     optimiser: OptimiserSettings = dataclasses.field(default_factory=OptimiserSettings)
