@@ -13,8 +13,7 @@ import sys
 from absl import flags
 
 from experiments.launch import launch
-from vigorl_jax.runs.tiny_world import model, shipped
-from vigorl_jax.runs.tiny_world.comparison import Stages
+from vigorl_jax.runs.tiny_world import model, shipped, stages
 from vigorl_jax.runs.tiny_world.examination import Examiner
 from vigorl_jax.runs.tiny_world.recipe import Recipe
 
@@ -30,8 +29,8 @@ _EXAMPLES = flags.DEFINE_integer("examples", 256, "Of the examination.", lower_b
 def main() -> None:
     """Trains, examines and writes the model."""
     recipe = _RECIPES[_LEVEL.value]
-    stages = Stages(recipe, _SEED.value, lambda line: sys.stderr.write(f"{line}\n"))
-    params, _ = stages.imitate("SFT", stages.perceive(), *recipe.conditions)
+    params = stages.perceive(recipe, _SEED.value)
+    params, _ = stages.imitate(recipe, _SEED.value, "SFT", params, *recipe.conditions)
     directory = pathlib.Path(_OUTPUT.value)
     model.write_files(directory, recipe.config, params, recipe.images)
     for condition in dict.fromkeys(recipe.conditions):

@@ -65,7 +65,10 @@ def _values(condition: str) -> Values:
 
 def _rows(condition: str) -> Values:
     held = dialogues.limits(Condition(condition))
-    return cite("two dialogues, or the longest", row_length=dialogues.row_length(held))
+    return {
+        **cite("two dialogues, or the longest", row_length=dialogues.row_length(held)),
+        **cite("whatever they say: no step compiles anew", row_targets=dialogues.ROW_TARGETS),
+    }
 
 
 def _name(condition: str) -> str:

@@ -60,3 +60,15 @@ def test_rows_beyond_the_settled_shape_change_nothing(learner, make_episode):
     assert ends[0][1] == pytest.approx(ends[1][1], rel=1e-5)
     for one, other in zip(ends[0][2], ends[1][2], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-7)
+
+
+def test_rows_have_room_for_as_many_targets_as_the_settings_say(learner, make_episode):
+    """5 targets a row take the room of 24; 28 take what they need."""
+    lessons, state = (
+        Lessons(learner, RowSettings(row_targets=24), IMAGE_SETTINGS),
+        learner.init(random_params(learner.config, 0)),
+    )
+    for sampled, room in ((5, 24), (28, 28)):
+        (batch,), _ = lessons(state, [make_episode("a", sampled=sampled)], SettledShapes())
+        assert batch.targets.tokens.shape == (1, room)
+        assert batch.targets.mask.sum() == sampled

@@ -7,12 +7,13 @@ import threading
 import time
 
 import pytest
+from tqdm import tqdm
 
 from vigorl_jax.runs import health
 from vigorl_jax.runs.bad_records import BadRecords, BadRecordSettings, TooManyBadRecords
 from vigorl_jax.runs.clock import BETWEEN, Clock
 from vigorl_jax.runs.health import Health, HealthSettings
-from vigorl_jax.runs.progress import Progress, summary
+from vigorl_jax.runs.progress import Progress, share_terminal, summary, titled
 from vigorl_jax.runs.watchdog import Watchdog
 
 
@@ -196,4 +197,30 @@ def test_a_terminal_gets_a_bar_that_begins_where_the_run_goes_on():
     progress.close()
     assert "3/4" in stream.getvalue()
     assert "loss 0.5" in stream.getvalue()
-    assert "a word\n" in stream.getvalue()
+    assert "\ra word\x1b[K\n" in stream.getvalue()
+
+
+def test_lines_and_bars_of_what_is_titled_begin_with_the_title():
+    stream = io.StringIO()
+    with titled("imitation"):
+        progress = Progress(2, 0, ("loss",), stream=stream)
+        progress.step(1, {"loss": 0.5})
+    progress.say("a word")
+    assert stream.getvalue().splitlines() == ["imitation: step 1/2: loss 0.5", "a word"]
+    stream.isatty = lambda: True
+    with titled("imitation"):
+        Progress(4, 2, ("loss",), stream=stream).close()
+    assert "imitation:  50%" in stream.getvalue()
+
+
+def test_processes_that_share_a_terminal_draw_bars_in_rows_of_their_own():
+    stream, lock = io.StringIO(), threading.RLock()
+    stream.isatty = lambda: True
+    before = tqdm.get_lock()
+    try:
+        share_terminal(2, lock)
+        Progress(4, 2, ("loss",), stream=stream).close()
+        assert tqdm.get_lock() is lock
+    finally:
+        share_terminal(0, before)
+    assert stream.getvalue().startswith("\n\n\r")

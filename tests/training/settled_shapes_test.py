@@ -11,19 +11,19 @@ from vigorl_jax.training.settled_shapes import SettledShapes
 
 def test_a_smaller_step_takes_the_shape_before_it_unless_padding_would_cost_too_much():
     shapes = SettledShapes()
-    large = (BatchShape(64, 20, 2), 40)
+    large = (BatchShape(64, 20, 2), 56)
     assert shapes.settle(BatchShape(64, 20, 1), 40) == large
     assert shapes.settle(BatchShape(56, 14, 2), 30) == large
     # 40 tokens in rows of 64 would be 60 % more, 12 targets in 20 two thirds.
-    assert shapes.settle(BatchShape(40, 20, 1), 30) == (BatchShape(40, 20, 2), 40)
-    assert shapes.settle(BatchShape(64, 12, 1), 30) == (BatchShape(64, 12, 2), 40)
+    assert shapes.settle(BatchShape(40, 20, 1), 30) == (BatchShape(40, 20, 2), 56)
+    assert shapes.settle(BatchShape(64, 12, 1), 30) == (BatchShape(64, 12, 2), 56)
 
 
 def test_what_costs_nothing_only_grows():
     shapes = SettledShapes()
     shapes.settle(BatchShape(64, 20, 8), 39)
-    assert shapes.settle(BatchShape(32, 8, 2), 50) == (BatchShape(32, 8, 16), 56)
-    assert shapes.settle(BatchShape(32, 8, 2), 33) == (BatchShape(32, 8, 16), 56)
+    assert shapes.settle(BatchShape(32, 8, 2), 50) == (BatchShape(32, 8, 16), 64)
+    assert shapes.settle(BatchShape(32, 8, 2), 63) == (BatchShape(32, 8, 16), 64)
 
 
 def test_a_resumed_run_goes_on_with_the_same_shapes():

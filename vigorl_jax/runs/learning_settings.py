@@ -125,10 +125,13 @@ class RowSettings:
     Attributes:
       micro_rows: Rows of a micro-batch on each data-parallel device.
       row_length: Tokens of a row that episodes are packed into; none for one episode a row.
+      row_targets: Sampled tokens that a row has room for, however few a step has; none for what steps turn out to need,
+        each further size of which is compiled.
     """
 
     micro_rows: int = number(1, least=1)
     row_length: int | None = number(None, least=1)
+    row_targets: int | None = number(None, least=1)
 
     def __post_init__(self) -> None:
         """Refuses values out of bounds."""

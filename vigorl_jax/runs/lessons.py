@@ -51,6 +51,7 @@ class Lessons:
           ValueError: no episodes, one longer than a row, or without log-probs where advantages are given.
         """
         wanted = batch_shape(episodes, self._settings.row_length)
+        wanted = wanted._replace(targets=max(wanted.targets, self._settings.row_targets or 1))
         if not self._learner.encodes:
             table = ImageTable(episodes, self._learner.config)
             shape, _ = shapes.settle(wanted, 1)

@@ -1,13 +1,50 @@
-"""What a run tells its user while it goes: a bar on a terminal, plain lines elsewhere."""
+"""What a run tells its user while it goes: a bar on a terminal, plain lines elsewhere.
 
+Processes that work side by side share a terminal: each calls `share_terminal` once and `titled` for each thing it does.
+"""
+
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TextIO
 
 from tqdm import tqdm
 
 _GIB = 1 << 30
+# On a terminal a line begins and ends where another process may have drawn its bar.
+_OVER_A_BAR = "\r{}\x1b[K"
+
+
+class _Place:
+    """Where this process shows what it does, and how it is called."""
+
+    row, title = 0, ""
+
+
+def share_terminal(row: int, lock: AbstractContextManager) -> None:
+    """Has this process draw its bars so many rows below the cursor, while it holds the lock of all that share it."""
+    tqdm.set_lock(lock)
+    _Place.row = row
+
+
+@contextlib.contextmanager
+def titled(title: str) -> Iterator[None]:
+    """Puts a title in front of the bars and lines of this process."""
+    before, _Place.title = _Place.title, title
+    try:
+        yield
+    finally:
+        _Place.title = before
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Shows a line of its own above all bars, behind the title; may be called from any thread."""
+    stream = stream or sys.stderr
+    line = f"{_Place.title}: {text}" if _Place.title else text
+    tqdm.write(_OVER_A_BAR.format(line) if stream.isatty() else line, file=stream)
+    stream.flush()
 
 
 class Progress:
@@ -37,8 +74,9 @@ class Progress:
         self._bar = None
         if self._stream.isatty():
             self._bar = tqdm(
-                total=num_steps, initial=done, file=self._stream, dynamic_ncols=True, unit="step"
-            )
+                total=num_steps, initial=done, file=self._stream, dynamic_ncols=True, unit="step",
+                desc=_Place.title or None, position=_Place.row, leave=not _Place.row,
+            )  # fmt: skip
 
     def step(self, number: int, metrics: Mapping[str, float]) -> None:
         """Shows a finished step."""
@@ -48,23 +86,16 @@ class Progress:
             self._bar.update(number - self._bar.n)
         elif self._now() - self._shown >= self._every or number == self._num_steps:
             self._shown = self._now()
-            self._write(f"step {number}/{self._num_steps}: {text}{self._left(number)}")
+            self.say(f"step {number}/{self._num_steps}: {text}{self._left(number)}")
 
     def say(self, text: str) -> None:
-        """Shows a line of its own; may be called from any thread."""
-        if self._bar is not None:
-            tqdm.write(text, file=self._stream)
-        else:
-            self._write(text)
+        """As the function `say`."""
+        say(text, self._stream)
 
     def close(self) -> None:
         """Ends the bar."""
         if self._bar is not None:
             self._bar.close()
-
-    def _write(self, text: str) -> None:
-        self._stream.write(text + "\n")
-        self._stream.flush()
 
     def _left(self, number: int) -> str:
         done = number - self._first

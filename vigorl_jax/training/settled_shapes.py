@@ -31,10 +31,10 @@ class SettledShapes:
             and shape.targets <= MOST_TARGETS * wanted.targets
         ]
         if not fitting:
-            # Room for images and for numbers of episodes costs next to nothing: these only grow, and the latter begin
-            # at twice what is wanted.
+            # Room for images and for numbers of episodes costs next to nothing: these only grow, and begin at a quarter
+            # more and at twice what is wanted.
             episodes = max([2 * wanted.row_episodes, *(shape.row_episodes for shape, _ in self._known)])
-            size = max([bucket(units), *(size for _, size in self._known)])
+            size = max([bucket(units + units // 4), *(size for _, size in self._known)])
             fitting = [(wanted._replace(row_episodes=episodes), size)]
             self._known += fitting
         return min(fitting)

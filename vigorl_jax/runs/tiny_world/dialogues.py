@@ -26,6 +26,8 @@ from vigorl_jax.tasks.glyph_teacher import Aim
 _ONE_ZOOM, _ZOOM = 96, 56
 # Of a row of the learner: two dialogues of one zoom, or the longest.
 _ROW = 2 * _ONE_ZOOM
+# Sampled tokens of a row, those of malformed episodes included.
+ROW_TARGETS = 112
 _TURN_TOKENS = {Condition.MULTITURN: 36, Condition.GROUNDED: 64, Condition.VANILLA: 40, Condition.BASE: 8}
 # Signs to be looked at, by kind of question; where it does not name them, it may be all of the scene.
 _LOOKS = {"letter": 1, "same": 2, "pair": 2}

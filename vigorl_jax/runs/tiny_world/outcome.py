@@ -13,7 +13,8 @@ from vigorl_jax.evaluation.statistics import Estimate
 from vigorl_jax.reasoning.episode import Episode
 from vigorl_jax.report import curves, machine, tables
 from vigorl_jax.report.page import write_report
-from vigorl_jax.runs.tiny_world.comparison import Arm, Comparison
+from vigorl_jax.runs.tiny_world.arms import Arm
+from vigorl_jax.runs.tiny_world.comparison import Comparison
 from vigorl_jax.runs.tiny_world.recipe import Recipe
 from vigorl_jax.tasks.glyph_levels import Level
 from vigorl_jax.tasks.glyph_questions import options

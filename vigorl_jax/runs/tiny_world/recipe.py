@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from immutabledict import immutabledict
 
 from vigorl_jax.processing.settings import ImageSettings
 from vigorl_jax.qwen25vl.config import Config
@@ -80,7 +81,7 @@ class Recipe:
     """
 
     level: Level = LEVEL_1
-    model: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    model: Mapping[str, int] = immutabledict()
     scenes: int = 1024
     sight: Sight = Sight(200)
     words: tuple[Words, ...] = (Words(220, 64, 0), Words(120, 24, 24, schedule="linear"))
