@@ -64,10 +64,8 @@ def test_rows_beyond_the_settled_shape_change_nothing(learner, make_episode):
 
 def test_rows_have_room_for_as_many_targets_as_the_settings_say(learner, make_episode):
     """5 targets a row take the room of 24; 28 take what they need."""
-    lessons, state = (
-        Lessons(learner, RowSettings(row_targets=24), IMAGE_SETTINGS),
-        learner.init(random_params(learner.config, 0)),
-    )
+    lessons = Lessons(learner, RowSettings(row_targets=24), IMAGE_SETTINGS)
+    state = learner.init(random_params(learner.config, 0))
     for sampled, room in ((5, 24), (28, 28)):
         (batch,), _ = lessons(state, [make_episode("a", sampled=sampled)], SettledShapes())
         assert batch.targets.tokens.shape == (1, room)

@@ -58,11 +58,12 @@ class Processes:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, *_: Any) -> None:
-        if kind is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-        self._pool.shutdown()
+        if kind is None:
+            self._pool.shutdown()
+            return
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
         if isinstance(error, BrokenProcessPool):
             raise ChildProcessError(
                 "a process of several was killed, perhaps for its memory; give --jobs=1 to work in one"

@@ -93,8 +93,7 @@ def imitate(
     first: Trained,
     condition: Condition,
     *,
-    times: float = 1.0,
-    before: int = 0,
+    further: int | None = None,
 ) -> Trained:
     """A model that imitates the teacher in one condition.
 
@@ -103,15 +102,14 @@ def imitate(
       name: of the arm.
       first: the model before.
       condition: of the dialogues.
-      times: the steps of the recipe, times this; all as in its last stage where it is not 1.
-      before: steps of dialogues that the first model has learned already.
+      further: so many steps as in the recipe's last stage, for a model behind all stages; None for the stages.
     """
     recipe, (_, params) = setting.recipe, weights.load(first.directory)
-    held, steps = recipe.imitation, recipe.imitation_steps
-    if times != 1:
-        steps = round(steps * times)
-        held = (Imitation(steps, held[-1].aim),)
+    held, before = recipe.imitation, 0
+    if further is not None:
+        held, before = (Imitation(further, held[-1].aim),), recipe.imitation_steps
     params, seconds = stages.imitate(recipe, setting.seed, name, params, condition, stages=held, first=before)
+    steps = sum(stage.steps for stage in held)
     return Trained(_written(setting, f"{name} imitation", params), steps, seconds)
 
 
@@ -149,9 +147,11 @@ def reinforce(
     return examine(setting, name, Trained(folder / MODEL, len(steps), seconds, curve), condition)
 
 
-def imitate_and_examine(setting: Setting, name: str, first: Trained, condition: Condition, **how) -> Examined:
-    """`imitate`, whose arguments it takes, and `examine`."""
-    return examine(setting, name, imitate(setting, name, first, condition, **how), condition)
+def imitate_and_examine(
+    setting: Setting, name: str, first: Trained, condition: Condition, *, further: int | None = None
+) -> Examined:
+    """`imitate`, then `examine`."""
+    return examine(setting, name, imitate(setting, name, first, condition, further=further), condition)
 
 
 def imitate_and_reinforce(setting: Setting, name: str, first: Trained, condition: Condition) -> Examined:

@@ -98,10 +98,10 @@ def from_nothing(setting: Setting, workers: Workers, *, fast: bool) -> Going:
             arms.imitate_and_reinforce, setting, GROUNDED, seen, Condition.GROUNDED
         )
         going[BASE] = workers.submit(arms.imitate_and_examine, setting, BASE, seen, Condition.BASE)
+        further = round(taught.steps * going[GRPO].result().arm.seconds / taught.seconds)
         going[SAME_TIME] = workers.submit(
-            arms.imitate_and_examine, setting, SAME_TIME, taught, zooming,
-            times=going[GRPO].result().arm.seconds / taught.seconds, before=taught.steps,
-        )  # fmt: skip
+            arms.imitate_and_examine, setting, SAME_TIME, taught, zooming, further=further
+        )
     return Going(setting.seed, going, began)
 
 
